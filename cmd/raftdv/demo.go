@@ -1,0 +1,64 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/raftdv/dv/integration/demo"
+)
+
+func newDemoCmd() *cobra.Command {
+	var cfg demo.Config
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Start a cluster on loopback, kill its leader, check that nothing acknowledged is lost",
+		Long: `Demo starts a cluster of etcd-dv on loopback in a temporary folder, writes to
+it, kills the leader with SIGKILL, measures how long writes are refused, starts
+the member again and reads back every put that was acknowledged. It fails if
+one is missing. At a terminal the cluster then stays up until Ctrl-C. Nothing
+is left behind.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cfg.Binary == "" {
+				var err error
+				if cfg.Binary, err = besideUs("etcd-dv"); err != nil {
+					return err
+				}
+			}
+			if !cmd.Flags().Changed("stay") {
+				cfg.Stay = terminal(os.Stdin) && terminal(os.Stdout)
+			}
+			return demo.Run(cmd.Context(), cfg, cmd.OutOrStdout())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&cfg.Binary, "binary", "", "etcd-dv or etcd to run (default: the etcd-dv beside this program)")
+	f.IntVar(&cfg.Members, "members", 3, "number of members")
+	f.BoolVar(&cfg.TLS, "tls", false, "mutual TLS between peers and towards clients")
+	f.DurationVar(&cfg.Load, "load", 0, "how long to write before the leader is killed (default 3s)")
+	f.StringArrayVar(&cfg.Args, "arg", nil, "further argument for every member, like --arg=--dv-mode=off; may be repeated")
+	f.BoolVar(&cfg.Stay, "stay", false, "keep the cluster until Ctrl-C (default: at a terminal only)")
+	return cmd
+}
+
+// besideUs finds a program that was installed together with this one.
+func besideUs(name string) (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(filepath.Dir(self), name)
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("find %s: %w: build it with make build, or name one with --binary", name, err)
+	}
+	return path, nil
+}
+
+func terminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}

@@ -1,0 +1,234 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+const (
+	dialTimeout = 5 * time.Second
+	// startTries is how often New begins again with other ports when another
+	// program took one between the choice and the start.
+	startTries = 3
+)
+
+// A Cluster is a set of members that were started together.
+type Cluster struct {
+	cfg     Config
+	dir     string
+	ownDir  bool
+	token   string
+	tls     *tlsFiles
+	members []*Member
+	ports   []int
+	close   sync.Once
+}
+
+// New starts a cluster and returns when every member is ready. The caller
+// closes it. If it fails nothing is left behind.
+func New(ctx context.Context, cfg Config) (*Cluster, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("cluster config:\n%w", err)
+	}
+	var err error
+	for range startTries {
+		var c *Cluster
+		if c, err = start(ctx, cfg); err == nil {
+			return c, nil
+		}
+		if !strings.Contains(err.Error(), "address already in use") {
+			break
+		}
+	}
+	return nil, err
+}
+
+func start(ctx context.Context, cfg Config) (*Cluster, error) {
+	c, err := prepare(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.startAll(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// prepare chooses folders, ports and certificates.
+func prepare(cfg Config) (_ *Cluster, err error) {
+	c := &Cluster{cfg: cfg, dir: cfg.Dir, token: fmt.Sprintf("dv-%08x", rand.Uint32())}
+	defer func() {
+		if err != nil {
+			c.Close()
+		}
+	}()
+	if c.dir == "" {
+		if c.dir, err = os.MkdirTemp("", "raftdv-cluster-"); err != nil {
+			return nil, err
+		}
+		c.ownDir = true
+	}
+	if cfg.TLS {
+		if c.tls, err = makeTLS(filepath.Join(c.dir, "tls")); err != nil {
+			return nil, err
+		}
+	}
+	for i := range cfg.Size {
+		if err := c.addMember(fmt.Sprintf("m%d", i+1)); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+func (c *Cluster) addMember(name string) error {
+	var urls [2]string
+	for i := range urls {
+		p, err := freePort()
+		if err != nil {
+			return err
+		}
+		c.ports = append(c.ports, p)
+		urls[i] = fmt.Sprintf("%s://127.0.0.1:%d", c.tls.scheme(), p)
+	}
+	c.members = append(c.members, &Member{
+		Name: name, Dir: filepath.Join(c.dir, name),
+		ClientURL: urls[0], PeerURL: urls[1],
+		cluster: c, binary: c.cfg.Binary, state: "new",
+	})
+	return nil
+}
+
+func (c *Cluster) startAll(ctx context.Context) error {
+	for _, m := range c.members {
+		if err := m.Start(); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.StartTimeout)
+	defer cancel()
+	return c.each(func(m *Member) error { return m.WaitReady(ctx) })
+}
+
+// each calls f for all members at once and joins their errors.
+func (c *Cluster) each(f func(*Member) error) error {
+	errs := make([]error, len(c.members))
+	var wg sync.WaitGroup
+	for i, m := range c.members {
+		wg.Go(func() { errs[i] = f(m) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (c *Cluster) initialCluster() string {
+	var parts []string
+	for _, m := range c.members {
+		parts = append(parts, m.Name+"="+m.PeerURL)
+	}
+	return strings.Join(parts, ",")
+}
+
+// Dir is the folder that holds everything of the cluster.
+func (c *Cluster) Dir() string { return c.dir }
+
+// Members returns the members in the order of their names.
+func (c *Cluster) Members() []*Member { return c.members }
+
+// Endpoints returns the client URLs of all members.
+func (c *Cluster) Endpoints() []string {
+	var urls []string
+	for _, m := range c.members {
+		urls = append(urls, m.ClientURL)
+	}
+	return urls
+}
+
+// ControlFlags are the flags that etcdctl needs to reach the cluster.
+func (c *Cluster) ControlFlags() string {
+	return "--endpoints=" + strings.Join(c.Endpoints(), ",") + c.tls.ctlFlags()
+}
+
+// Client returns a client of the given members, of all without any. The
+// caller closes it.
+func (c *Cluster) Client(members ...*Member) (*clientv3.Client, error) {
+	if len(members) == 0 {
+		members = c.members
+	}
+	var urls []string
+	for _, m := range members {
+		urls = append(urls, m.ClientURL)
+	}
+	return c.client(urls)
+}
+
+func (c *Cluster) client(urls []string) (*clientv3.Client, error) {
+	tls, err := c.tls.client()
+	if err != nil {
+		return nil, err
+	}
+	return clientv3.New(clientv3.Config{
+		Endpoints:   urls,
+		TLS:         tls,
+		DialTimeout: dialTimeout,
+		Logger:      zap.NewNop(),
+	})
+}
+
+// Leader returns the member that says of itself that it leads, as soon as
+// there is one.
+func (c *Cluster) Leader(ctx context.Context) (*Member, error) {
+	t := time.NewTicker(probeEvery)
+	defer t.Stop()
+	for {
+		for _, m := range c.members {
+			if m.Pid() != 0 && leads(ctx, m) {
+				return m, nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("no member leads: %w", context.Cause(ctx))
+		case <-t.C:
+		}
+	}
+}
+
+func leads(ctx context.Context, m *Member) bool {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	st, err := m.Status(ctx)
+	return err == nil && st.Leader != 0 && st.Leader == st.Header.MemberId
+}
+
+// Close ends all members and removes what the cluster made. It may be called
+// again.
+func (c *Cluster) Close() {
+	c.close.Do(func() {
+		c.each(func(m *Member) error { m.Kill(); return nil })
+		for _, p := range c.ports {
+			releasePort(p)
+		}
+		if c.ownDir {
+			os.RemoveAll(c.dir)
+			return
+		}
+		for _, m := range c.members {
+			os.RemoveAll(m.Dir)
+		}
+		os.RemoveAll(filepath.Join(c.dir, "tls"))
+	})
+}

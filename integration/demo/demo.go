@@ -1,0 +1,204 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/raftdv/dv/integration/cluster"
+)
+
+const (
+	defaultLoad = 3 * time.Second
+	// minMembers can lose one and go on.
+	minMembers    = 3
+	verifyTimeout = time.Minute
+)
+
+// Config says what to show. Binary is required.
+type Config struct {
+	// Binary is the etcd-dv or etcd to run.
+	Binary string
+	// Members is the size of the cluster. Default 3.
+	Members int
+	// TLS makes peers and clients use mutual TLS.
+	TLS bool
+	// Load is how long to write before and after the loss of the leader.
+	// Default 3s.
+	Load time.Duration
+	// Args are given to every member.
+	Args []string
+	// Stay keeps the cluster running after the check, until the context ends.
+	Stay bool
+}
+
+func (c Config) withDefaults() Config {
+	if c.Members == 0 {
+		c.Members = minMembers
+	}
+	if c.Load == 0 {
+		c.Load = defaultLoad
+	}
+	return c
+}
+
+// Validate returns all faults at once.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	var errs []error
+	if c.Members < minMembers {
+		errs = append(errs, fmt.Errorf("%d members cannot lose one: use %d or more", c.Members, minMembers))
+	}
+	if c.Load < 0 {
+		errs = append(errs, fmt.Errorf("load of %v: use a positive duration", c.Load))
+	}
+	return errors.Join(errs...)
+}
+
+// A run is one demo from start to end.
+type run struct {
+	cfg     Config
+	out     *printer
+	cluster *cluster.Cluster
+	cli     *clientv3.Client
+	acked   *ledger
+
+	leader   *cluster.Member // the one that is killed
+	recovery time.Duration
+	rate     float64 // acknowledged puts per second before that
+}
+
+// Run shows the demo on w. It returns nil if every acknowledged write was
+// read back from every member.
+func Run(ctx context.Context, cfg Config, w io.Writer) error {
+	cfg = cfg.withDefaults()
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	r := &run{cfg: cfg, out: newPrinter(w), acked: newLedger()}
+	defer r.close()
+	for _, step := range []func(context.Context) error{
+		r.start, r.write, r.killLeader, r.restart, r.check,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	r.summary(ctx)
+	if cfg.Stay {
+		r.out.say("The cluster stays up until Ctrl-C.")
+		<-ctx.Done()
+	}
+	return nil
+}
+
+func (r *run) close() {
+	if r.cli != nil {
+		r.cli.Close()
+	}
+	if r.cluster != nil {
+		r.out.step("stopping all members and removing %s", r.cluster.Dir())
+		r.cluster.Close()
+	}
+}
+
+func (r *run) start(ctx context.Context) (err error) {
+	r.out.step("starting %d members of %s on loopback", r.cfg.Members, r.cfg.Binary)
+	r.cluster, err = cluster.New(ctx, cluster.Config{
+		Binary: r.cfg.Binary, Size: r.cfg.Members, TLS: r.cfg.TLS, Args: r.cfg.Args,
+	})
+	if err != nil {
+		return err
+	}
+	for _, m := range r.cluster.Members() {
+		r.out.detail("%s: pid %d, clients %s, peers %s", m.Name, m.Pid(), m.ClientURL, m.PeerURL)
+	}
+	r.cli, err = r.cluster.Client()
+	return err
+}
+
+func (r *run) write(ctx context.Context) error {
+	r.out.step("writing for %v from %d writers", r.cfg.Load, writers)
+	loadCtx, cancel := context.WithTimeout(ctx, r.cfg.Load)
+	defer cancel()
+	load(loadCtx, r.cli, r.acked, "before")
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	r.rate = float64(r.acked.len()) / r.cfg.Load.Seconds()
+	r.out.detail("%d puts acknowledged (%.0f/s)", r.acked.len(), r.rate)
+	return r.verifyAt(ctx, r.cluster.Members()...)
+}
+
+// verifyAt reads everything back through each of the members.
+func (r *run) verifyAt(ctx context.Context, members ...*cluster.Member) error {
+	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)
+	defer cancel()
+	for _, m := range members {
+		cli, err := m.Client()
+		if err != nil {
+			return err
+		}
+		err = r.acked.verify(ctx, cli)
+		cli.Close()
+		if err != nil {
+			return fmt.Errorf("through %s: %w", m.Name, err)
+		}
+	}
+	r.out.detail("all %d acknowledged puts read back through %d members", r.acked.len(), len(members))
+	return nil
+}
+
+func (r *run) killLeader(ctx context.Context) (err error) {
+	if r.leader, err = r.cluster.Leader(ctx); err != nil {
+		return err
+	}
+	var others []*cluster.Member
+	for _, m := range r.cluster.Members() {
+		if m != r.leader {
+			others = append(others, m)
+		}
+	}
+	cli, err := r.cluster.Client(others...)
+	if err != nil {
+		return err
+	}
+	defer cli.Close()
+	r.out.step("kill -9 of the leader %s (pid %d)", r.leader.Name, r.leader.Pid())
+	at := time.Now()
+	r.leader.Kill()
+	if r.recovery, err = recovery(ctx, cli, r.acked, at); err != nil {
+		return err
+	}
+	next, err := r.cluster.Leader(ctx)
+	if err != nil {
+		return err
+	}
+	r.out.detail("first put acknowledged %v after the kill; %s leads", r.recovery.Round(time.Millisecond), next.Name)
+	return nil
+}
+
+func (r *run) restart(ctx context.Context) error {
+	r.out.step("starting %s again, under load", r.leader.Name)
+	before := r.acked.len()
+	loadCtx, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() { defer close(done); load(loadCtx, r.cli, r.acked, "return") }()
+	err := r.leader.Restart(ctx)
+	stop()
+	<-done
+	if err != nil {
+		return err
+	}
+	r.out.detail("%s is back; %d puts acknowledged meanwhile", r.leader.Name, r.acked.len()-before)
+	return nil
+}
+
+func (r *run) check(ctx context.Context) error {
+	r.out.step("checking that no acknowledged put is lost")
+	return r.verifyAt(ctx, r.cluster.Members()...)
+}

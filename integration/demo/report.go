@@ -1,0 +1,73 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os/exec"
+	"sync"
+	"time"
+)
+
+// etcdctl is run from its module where it is not installed.
+const etcdctlModule = "go.etcd.io/etcd/etcdctl/v3@v3.7.3"
+
+// A printer writes lines with the time since it was made.
+type printer struct {
+	mu    sync.Mutex
+	w     io.Writer
+	begin time.Time
+}
+
+func newPrinter(w io.Writer) *printer { return &printer{w: w, begin: time.Now()} }
+
+func (p *printer) step(format string, args ...any) {
+	p.line(fmt.Sprintf("[%6.2fs] ", time.Since(p.begin).Seconds()), format, args...)
+}
+
+func (p *printer) detail(format string, args ...any) { p.line("           ", format, args...) }
+func (p *printer) say(format string, args ...any)    { p.line("", format, args...) }
+
+func (p *printer) line(lead, format string, args ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fmt.Fprintln(p.w, lead+fmt.Sprintf(format, args...))
+}
+
+func (r *run) summary(ctx context.Context) {
+	r.out.say("\nSummary")
+	r.out.say("  acknowledged puts   %d, none lost", r.acked.len())
+	r.out.say("  put/s               %.0f (%d writers)", r.rate, writers)
+	r.out.say("  recovery            %v from kill -9 of the leader to the next acknowledged put", r.recovery.Round(time.Millisecond))
+	r.out.say("  peer paths")
+	for _, m := range r.cluster.Members() {
+		lines, err := paths(ctx, m)
+		if err != nil {
+			lines = []string{fmt.Sprintf("%s: unknown (%v)", m.Name, err)}
+		}
+		for _, l := range lines {
+			r.out.say("    %s", l)
+		}
+	}
+	r.byHand()
+}
+
+// byHand prints commands that work while the cluster is up.
+func (r *run) byHand() {
+	if !r.cfg.Stay {
+		r.out.say("\nTo go on by hand keep the cluster: raftdv demo --stay")
+		return
+	}
+	ctl := "etcdctl"
+	if _, err := exec.LookPath(ctl); err != nil {
+		ctl = "go run " + etcdctlModule
+	}
+	ctl += " " + r.cluster.ControlFlags()
+	r.out.say("\nTo go on by hand")
+	for _, c := range []string{"endpoint status -w table", "put greeting hello", "get greeting", "get demo/ --prefix --count-only --write-out=fields", "check perf"} {
+		r.out.say("  %s %s", ctl, c)
+	}
+	for _, m := range r.cluster.Members() {
+		r.out.say("  kill -9 %d    # %s, log: %s", m.Pid(), m.Name, m.LogPath())
+	}
+}

@@ -1,0 +1,216 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path"
+	"slices"
+	"strconv"
+)
+
+const (
+	serverModule = "go.etcd.io/etcd/server/v3"
+	rafthttpPath = serverModule + "/etcdserver/api/rafthttp"
+	configPath   = serverModule + "/config"
+	plugPath     = "github.com/raftdv/dv/raftdv/plug"
+	plugName     = "dvplug"
+
+	wantLiterals   = 1
+	wantAssertions = 2
+)
+
+// A site is one use of rafthttp.Transport in a file.
+type site struct {
+	kind siteKind
+	pos  token.Position
+	// typ is the text that a type assertion names, expr the whole literal.
+	from, to int
+}
+
+type siteKind int
+
+const (
+	literal siteKind = iota
+	assertion
+	// foreign is any other use: a transport that would pass by the hook.
+	foreign
+)
+
+func (k siteKind) String() string {
+	return [...]string{"literal", "assertion", "other use"}[k]
+}
+
+// An edit replaces src[from:to] by text.
+type edit struct {
+	from, to int
+	text     string
+}
+
+// A source is one parsed file with the uses that it makes of
+// rafthttp.Transport.
+type source struct {
+	name     string
+	text     []byte
+	fset     *token.FileSet
+	file     *ast.File
+	rafthttp *ast.ImportSpec
+	sites    []site
+}
+
+// parseSource returns nil if the file does not import rafthttp.
+func parseSource(name string, text []byte) (*source, error) {
+	s := &source{name: name, text: text, fset: token.NewFileSet()}
+	var err error
+	if s.file, err = parser.ParseFile(s.fset, name, text, parser.SkipObjectResolution); err != nil {
+		return nil, fmt.Errorf("parse: %w", err)
+	}
+	if s.rafthttp = importOf(s.file, rafthttpPath); s.rafthttp == nil {
+		return nil, nil
+	}
+	s.findSites()
+	return s, nil
+}
+
+func (s *source) findSites() {
+	local := localName(s.rafthttp)
+	known := map[*ast.SelectorExpr]bool{}
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.UnaryExpr:
+			if sel := literalOf(n, local); sel != nil {
+				known[sel] = true
+				s.add(literal, n.Pos(), n.End())
+			}
+		case *ast.TypeAssertExpr:
+			if sel := pointerTo(n.Type, local); sel != nil {
+				known[sel] = true
+				s.add(assertion, n.Type.Pos(), n.Type.End())
+			}
+		case *ast.SelectorExpr:
+			if isTransport(n, local) && !known[n] {
+				s.add(foreign, n.Pos(), n.End())
+			}
+		}
+		return true
+	})
+}
+
+func (s *source) add(kind siteKind, from, to token.Pos) {
+	s.sites = append(s.sites, site{
+		kind: kind,
+		pos:  s.fset.Position(from),
+		from: s.offset(from),
+		to:   s.offset(to),
+	})
+}
+
+func (s *source) offset(p token.Pos) int { return s.fset.Position(p).Offset }
+
+// literalOf returns the type of &rafthttp.Transport{…}.
+func literalOf(n *ast.UnaryExpr, local string) *ast.SelectorExpr {
+	if n.Op != token.AND {
+		return nil
+	}
+	lit, ok := n.X.(*ast.CompositeLit)
+	if !ok {
+		return nil
+	}
+	if sel, ok := lit.Type.(*ast.SelectorExpr); ok && isTransport(sel, local) {
+		return sel
+	}
+	return nil
+}
+
+// pointerTo returns the rafthttp.Transport of *rafthttp.Transport.
+func pointerTo(e ast.Expr, local string) *ast.SelectorExpr {
+	star, ok := e.(*ast.StarExpr)
+	if !ok {
+		return nil
+	}
+	if sel, ok := star.X.(*ast.SelectorExpr); ok && isTransport(sel, local) {
+		return sel
+	}
+	return nil
+}
+
+func isTransport(sel *ast.SelectorExpr, local string) bool {
+	x, ok := sel.X.(*ast.Ident)
+	return ok && x.Name == local && sel.Sel.Name == "Transport"
+}
+
+func importOf(f *ast.File, importPath string) *ast.ImportSpec {
+	for _, spec := range f.Imports {
+		if p, err := strconv.Unquote(spec.Path.Value); err == nil && p == importPath {
+			return spec
+		}
+	}
+	return nil
+}
+
+func localName(spec *ast.ImportSpec) string {
+	if spec.Name != nil {
+		return spec.Name.Name
+	}
+	p, _ := strconv.Unquote(spec.Path.Value)
+	return path.Base(p)
+}
+
+// splice returns the text of s with the hook in place.
+func (s *source) splice() ([]byte, error) {
+	edits := []edit{{
+		from: s.offset(s.rafthttp.End()),
+		to:   s.offset(s.rafthttp.End()),
+		text: fmt.Sprintf("; %s %q", plugName, plugPath),
+	}}
+	for _, at := range s.sites {
+		switch at.kind {
+		case literal:
+			cfg, err := s.configParam(at)
+			if err != nil {
+				return nil, err
+			}
+			edits = append(edits,
+				edit{at.from, at.from, fmt.Sprintf("%s.New(%s, ", plugName, cfg)},
+				edit{at.to, at.to, ")"})
+		case assertion:
+			edits = append(edits, edit{at.from, at.to, plugName + ".Transport"})
+		}
+	}
+	return apply(s.text, edits), nil
+}
+
+// configParam names the parameter of type config.ServerConfig of the function
+// that holds the literal: the hook needs it.
+func (s *source) configParam(at site) (string, error) {
+	spec := importOf(s.file, configPath)
+	for _, d := range s.file.Decls {
+		fn, ok := d.(*ast.FuncDecl)
+		if !ok || s.offset(fn.Pos()) > at.from || s.offset(fn.End()) < at.to || spec == nil {
+			continue
+		}
+		for _, p := range fn.Type.Params.List {
+			sel, ok := p.Type.(*ast.SelectorExpr)
+			if !ok || sel.Sel.Name != "ServerConfig" || len(p.Names) != 1 {
+				continue
+			}
+			if x, ok := sel.X.(*ast.Ident); ok && x.Name == localName(spec) {
+				return p.Names[0].Name, nil
+			}
+		}
+	}
+	return "", fmt.Errorf("%s: the function around &rafthttp.Transport{…} has no parameter of type config.ServerConfig to hand to the hook", at.pos)
+}
+
+func apply(src []byte, edits []edit) []byte {
+	slices.SortStableFunc(edits, func(a, b edit) int { return cmp.Compare(a.from, b.from) })
+	var out []byte
+	last := 0
+	for _, e := range edits {
+		out = append(append(out, src[last:e.from]...), e.text...)
+		last = e.to
+	}
+	return append(out, src[last:]...)
+}

@@ -1,0 +1,102 @@
+package plug
+
+import (
+	"fmt"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"go.etcd.io/etcd/client/pkg/v3/types"
+	"go.etcd.io/etcd/server/v3/config"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp"
+)
+
+// Transport is what the etcd server needs of its peer transport. It asserts
+// Pausable without a check and calls CutPeer and MendPeer in its tests.
+type Transport interface {
+	rafthttp.Transporter
+	rafthttp.Pausable
+	CutPeer(types.ID)
+	MendPeer(types.ID)
+}
+
+var _ Transport = (*rafthttp.Transport)(nil)
+
+var process struct {
+	sync.Mutex
+	hooked     string // version of the patched server that is linked in
+	configured bool
+	settings   Settings
+}
+
+// MarkHooked is called by the patched server when it is linked in; version is
+// the server's.
+func MarkHooked(version string) {
+	process.Lock()
+	defer process.Unlock()
+	process.hooked = version
+}
+
+// Hooked returns the version of the patched server in this binary, or false
+// if the binary was built with the untouched server, whose transport nothing
+// can replace.
+func Hooked() (version string, ok bool) {
+	process.Lock()
+	defer process.Unlock()
+	return process.hooked, process.hooked != ""
+}
+
+// Configure sets what New uses from now on, in place of the environment. It
+// returns what s.Validate returns, and changes nothing if that is an error.
+func Configure(s Settings) error {
+	if err := s.Validate(); err != nil {
+		return err
+	}
+	process.Lock()
+	defer process.Unlock()
+	process.configured, process.settings = true, s
+	return nil
+}
+
+// current returns the settings in force.
+func current() (Settings, error) {
+	process.Lock()
+	defer process.Unlock()
+	if process.configured {
+		return process.settings, nil
+	}
+	s, err := FromEnviron()
+	if err != nil {
+		return s, err
+	}
+	return s, s.Validate()
+}
+
+// New returns the transport that the server starts and uses. stock is filled
+// in and not started. An error of the settings comes out of the transport's
+// Start, as the server has no other place for it.
+func New(cfg config.ServerConfig, stock *rafthttp.Transport) Transport {
+	s, err := current()
+	if err != nil {
+		return refused{stock, fmt.Errorf("raftdv settings of the environment: %w", err)}
+	}
+	return choose(s, cfg, stock)
+}
+
+func choose(s Settings, cfg config.ServerConfig, stock *rafthttp.Transport) Transport {
+	if s.Mode == Require {
+		return refused{stock, fmt.Errorf("dv-mode=require: this version has no fabric to require yet: use dv-mode=auto")}
+	}
+	if stock.Logger != nil {
+		stock.Logger.Info("raftdv: peer traffic uses rafthttp", zap.String("mode", string(s.Mode)), zap.String("member", cfg.Name))
+	}
+	return stock
+}
+
+// refused is a transport that does not start.
+type refused struct {
+	*rafthttp.Transport
+	err error
+}
+
+func (r refused) Start() error { return r.err }

@@ -1,0 +1,165 @@
+package plug
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Mode says how hard to try to replace rafthttp.
+type Mode string
+
+const (
+	// Auto uses the fabrics towards every peer that has them and rafthttp
+	// towards the others.
+	Auto Mode = "auto"
+	// Require never falls back to rafthttp.
+	Require Mode = "require"
+	// Off leaves rafthttp as it is.
+	Off Mode = "off"
+)
+
+// A Liveness says what proves that a side fabric may be used.
+type Liveness string
+
+const (
+	// PeerURL: frames use a side fabric only while the advertised peer URL
+	// answers, so that whatever cuts the peer URL cuts the member off.
+	PeerURL Liveness = "peer-url"
+	// Fabric: a side fabric whose addresses were given explicitly is its own
+	// proof of life.
+	Fabric Liveness = "fabric"
+)
+
+const (
+	defaultControlTimeout = time.Second
+	minControlTimeout     = 100 * time.Millisecond
+	maxControlTimeout     = time.Minute
+)
+
+// knownFabrics are the fabrics that can be named, best first, which is also
+// the default.
+var knownFabrics = []string{"udp", "stream"}
+
+// Settings are the process-wide settings of the transport. The zero value
+// stands for the defaults.
+type Settings struct {
+	// Mode: default Auto.
+	Mode Mode
+	// Fabrics are tried in this order. Default udp, stream.
+	Fabrics []string
+	// ListenUDP is the host:port that the udp fabric binds. Default: host and
+	// port of the first peer listener.
+	ListenUDP string
+	// AdvertiseUDP is the host:port that peers send to, where it differs from
+	// what they can guess (NAT, containers). Default: as bound.
+	AdvertiseUDP string
+	// Liveness: default PeerURL.
+	Liveness Liveness
+	// ControlTimeout is how long a control stream may be silent before side
+	// fabrics are given up for it. Default 1s.
+	ControlTimeout time.Duration
+}
+
+// WithDefaults returns s with every zero field replaced by its default.
+func (s Settings) WithDefaults() Settings {
+	if s.Mode == "" {
+		s.Mode = Auto
+	}
+	if len(s.Fabrics) == 0 {
+		s.Fabrics = slices.Clone(knownFabrics)
+	}
+	if s.Liveness == "" {
+		s.Liveness = PeerURL
+	}
+	if s.ControlTimeout == 0 {
+		s.ControlTimeout = defaultControlTimeout
+	}
+	return s
+}
+
+// Validate returns all faults at once, each with its remedy.
+func (s Settings) Validate() error {
+	s = s.WithDefaults()
+	return errors.Join(
+		oneOf("dv-mode", s.Mode, Auto, Require, Off),
+		validFabrics(s.Fabrics),
+		validAddress("dv-listen-udp", s.ListenUDP, false),
+		validAddress("dv-advertise-udp", s.AdvertiseUDP, true),
+		s.udpUsed(),
+		oneOf("dv-liveness", s.Liveness, PeerURL, Fabric),
+		s.livenessBacked(),
+		within("dv-control-timeout", s.ControlTimeout, minControlTimeout, maxControlTimeout),
+	)
+}
+
+func oneOf[T ~string](name string, got T, valid ...T) error {
+	if slices.Contains(valid, got) {
+		return nil
+	}
+	var names []string
+	for _, v := range valid {
+		names = append(names, string(v))
+	}
+	return fmt.Errorf("%s=%q is unknown: use one of %s", name, got, strings.Join(names, ", "))
+}
+
+func validFabrics(names []string) error {
+	var errs []error
+	for i, n := range names {
+		if !slices.Contains(knownFabrics, n) {
+			errs = append(errs, fmt.Errorf("dv-fabrics: %q is unknown: list any of %s", n, strings.Join(knownFabrics, ", ")))
+		}
+		if slices.Contains(names[:i], n) {
+			errs = append(errs, fmt.Errorf("dv-fabrics: %q is listed twice: name it once", n))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// validAddress checks host:port. One that is sent to peers needs both parts.
+func validAddress(name, addr string, forPeers bool) error {
+	if addr == "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("%s=%q is no host:port (%v): write it like 10.0.0.1:2380 or [::1]:2380", name, addr, err)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return fmt.Errorf("%s=%q: port %q is not a number below 65536", name, addr, port)
+	}
+	if !forPeers {
+		return nil
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() || n == 0 {
+		return fmt.Errorf("%s=%q is nothing that a peer can send to: give a host and a port", name, addr)
+	}
+	return nil
+}
+
+func (s Settings) udpUsed() error {
+	if slices.Contains(s.Fabrics, "udp") || s.ListenUDP == "" && s.AdvertiseUDP == "" {
+		return nil
+	}
+	return errors.New("dv-listen-udp or dv-advertise-udp is set while dv-fabrics lists no udp: add udp or drop the address")
+}
+
+func (s Settings) livenessBacked() error {
+	if s.Liveness != Fabric || s.ListenUDP != "" || s.AdvertiseUDP != "" {
+		return nil
+	}
+	return errors.New("dv-liveness=fabric holds for addresses that were given only: set dv-listen-udp or dv-advertise-udp, or use peer-url")
+}
+
+func within(name string, got, low, high time.Duration) error {
+	if got < low || got > high {
+		return fmt.Errorf("%s=%v is out of range: use %v to %v", name, got, low, high)
+	}
+	return nil
+}
