@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -21,8 +20,8 @@ func main() {
 	stop()
 	switch {
 	case err == nil:
-	case interrupted && errors.Is(err, context.Canceled):
-		fmt.Fprintln(os.Stderr, "raftdv: interrupted")
+	case interrupted:
+		fmt.Fprintln(os.Stderr, "raftdv: interrupted:", err)
 		os.Exit(exitInterrupted)
 	default:
 		fmt.Fprintln(os.Stderr, "raftdv:", err)

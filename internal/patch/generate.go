@@ -67,6 +67,7 @@ func Generate(ctx context.Context, o Options) (Result, error) {
 		return Result{}, err
 	}
 	defer unlock()
+	removeStale(o.Dir)
 	mod, err := download(ctx, o.Root)
 	if err != nil {
 		return Result{}, err
@@ -77,6 +78,17 @@ func Generate(ctx context.Context, o Options) (Result, error) {
 		return r, err
 	}
 	return r, writeModFile(ctx, o, r.ServerDir)
+}
+
+// removeStale removes what an interrupted run left. The caller holds the lock,
+// so nobody works in there.
+func removeStale(dir string) {
+	for _, pattern := range []string{"server.tmp-*", "mod.tmp-*"} {
+		stale, _ := filepath.Glob(filepath.Join(dir, pattern))
+		for _, s := range stale {
+			os.RemoveAll(s)
+		}
+	}
 }
 
 // A module is what go mod download reports.
@@ -167,7 +179,7 @@ func writeModFile(ctx context.Context, o Options, serverDir string) error {
 		return fmt.Errorf("write %s: %w", o.ModFile, err)
 	}
 	if len(o.Require) > 0 {
-		if _, err := goTool(ctx, o.Root, append([]string{"get", "-modfile=" + mod}, o.Require...)...); err != nil {
+		if _, err := goTool(ctx, o.Root, append([]string{"get", "-t", "-modfile=" + mod}, o.Require...)...); err != nil {
 			return fmt.Errorf("add requirements to %s: %w", o.ModFile, err)
 		}
 	}

@@ -24,10 +24,9 @@ const (
 
 // A site is one use of rafthttp.Transport in a file.
 type site struct {
-	kind siteKind
-	pos  token.Position
-	// typ is the text that a type assertion names, expr the whole literal.
-	from, to int
+	kind     siteKind
+	pos      token.Position
+	from, to int // of a literal as a whole, of the type that an assertion names
 }
 
 type siteKind int
@@ -76,6 +75,9 @@ func parseSource(name string, text []byte) (*source, error) {
 
 func (s *source) findSites() {
 	local := localName(s.rafthttp)
+	if local == "." { // uses cannot be told from others
+		s.add(foreign, s.rafthttp.Pos(), s.rafthttp.End())
+	}
 	known := map[*ast.SelectorExpr]bool{}
 	ast.Inspect(s.file, func(n ast.Node) bool {
 		switch n := n.(type) {
