@@ -1,6 +1,7 @@
 package fabric
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -84,6 +85,10 @@ func CheckOutgoing(o *Outgoing, caps *Capabilities) error {
 		return fmt.Errorf("%w: %v does not exist", ErrBadFrame, o.Lane)
 	case o.Class >= classes:
 		return fmt.Errorf("%w: %v does not exist", ErrBadFrame, o.Class)
+	case o.Kind != 0 && !o.Kind.Sendable():
+		return fmt.Errorf("%w: kind %d is a port's own", ErrBadFrame, o.Kind)
+	case o.Kind == KindVoid && (o.Patch != nil || !bytes.Equal(o.Body, voidOne[:])):
+		return fmt.Errorf("%w: a frame of KindVoid stands for one frame and has no patch (see VoidBody)", ErrBadFrame)
 	case len(o.Body) > caps.MaxFrame:
 		return fmt.Errorf("%w: body of %d bytes, %s carries at most %d", ErrTooLarge, len(o.Body), caps.Name, caps.MaxFrame)
 	}

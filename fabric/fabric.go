@@ -151,6 +151,14 @@ type Frame struct {
 
 // Gap names frames of one lane that will not be delivered: link sequences
 // First to First+Count-1.
+//
+// The frames that one incarnation of a member accepts for one incarnation of
+// another are numbered 1, 2, 3... in each lane; refused ones take no number, and
+// reconnecting does not start over. So the first event of a lane is either
+// Deliver of sequence 1 or a gap that starts there, and each event starts where
+// the one before it ended. A frame whose ticket was lost may still
+// be delivered instead of being named in a gap. Nothing is delivered to two
+// incarnations of its receiver.
 type Gap struct {
 	Lane  Lane
 	First uint64

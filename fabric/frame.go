@@ -1,6 +1,7 @@
 package fabric
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -62,14 +63,18 @@ const (
 	MaxBody = 512 << 20
 )
 
-// Kind says what a frame is for. Kinds up to kindHopLast never leave the hop.
+// Kind says what a frame is for.
 type Kind uint8
 
 const (
 	// KindData carries a caller's bytes.
 	KindData Kind = 1 + iota
 	// KindVoid stands for frames that were lost: Link is the first, the body
-	// holds their number (8 bytes).
+	// holds their number (8 bytes). A port may send it for frames that it gave
+	// up. In an Outgoing it stands for exactly one frame (the body is VoidBody)
+	// and takes a link sequence and credit as any other; its ticket is acked
+	// when the receiver has it. Either way the receiving port calls Gap in its
+	// place, never Deliver.
 	KindVoid
 	// KindRow carries a row in its body.
 	KindRow
@@ -79,8 +84,15 @@ const (
 	KindCredit
 	// KindTrailer ends a batch: see Trailer.
 	KindTrailer
-	kinds
 )
+
+// Sendable reports whether a caller may send frames of this kind.
+func (k Kind) Sendable() bool { return k == KindData || k == KindVoid || k == KindTrailer }
+
+var voidOne = [8]byte{1}
+
+// VoidBody returns the body of an outgoing frame of KindVoid.
+func VoidBody() []byte { return bytes.Clone(voidOne[:]) }
 
 // Sections is the set of sections that a header has.
 type Sections uint32
