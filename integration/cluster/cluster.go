@@ -7,12 +7,15 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -25,14 +28,17 @@ const (
 
 // A Cluster is a set of members that were started together.
 type Cluster struct {
-	cfg     Config
-	dir     string
-	ownDir  bool
-	token   string
-	tls     *tlsFiles
+	cfg    Config
+	dir    string
+	ownDir bool
+	token  string
+	tls    *tlsFiles
+	close  sync.Once
+
+	mu      sync.Mutex
 	members []*Member
-	ports   []int
-	close   sync.Once
+	made    int   // members so far, for their names
+	ports   []int // to give back
 }
 
 // New starts a cluster and returns when every member is ready. The caller
@@ -86,34 +92,110 @@ func prepare(cfg Config) (_ *Cluster, err error) {
 			return nil, err
 		}
 	}
-	for i := range cfg.Size {
-		if err := c.addMember(fmt.Sprintf("m%d", i+1)); err != nil {
+	for range cfg.Size {
+		if _, err := c.addMember("new"); err != nil {
 			return nil, err
 		}
 	}
 	return c, nil
 }
 
-func (c *Cluster) addMember(name string) error {
+func (c *Cluster) addMember(state string) (*Member, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	var urls [2]string
 	for i := range urls {
 		p, err := freePort()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		c.ports = append(c.ports, p)
 		urls[i] = fmt.Sprintf("%s://127.0.0.1:%d", c.tls.scheme(), p)
 	}
-	c.members = append(c.members, &Member{
+	c.made++
+	name := fmt.Sprintf("m%d", c.made)
+	m := &Member{
 		Name: name, Dir: filepath.Join(c.dir, name),
 		ClientURL: urls[0], PeerURL: urls[1],
-		cluster: c, binary: c.cfg.Binary, state: "new",
+		cluster: c, binary: c.cfg.Binary, state: state,
+	}
+	c.members = append(c.members, m)
+	return m, nil
+}
+
+// Add makes one more member, joins it to the running cluster and waits until
+// it is ready.
+func (c *Cluster) Add(ctx context.Context) (*Member, error) {
+	m, err := c.addMember("existing")
+	if err != nil {
+		return nil, err
+	}
+	err = c.reconfigure(ctx, func(ctx context.Context, cli *clientv3.Client) error {
+		_, err := cli.MemberAdd(ctx, []string{m.PeerURL})
+		return err
 	})
-	return nil
+	if err != nil {
+		c.forget(m)
+		return nil, fmt.Errorf("add %s: %w", m.Name, err)
+	}
+	return m, m.Restart(ctx)
+}
+
+// Remove takes a member out of the cluster, ends it and deletes its folder.
+func (c *Cluster) Remove(ctx context.Context, m *Member) error {
+	err := c.reconfigure(ctx, func(ctx context.Context, cli *clientv3.Client) error {
+		list, err := cli.MemberList(ctx)
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(list.Members, func(e *etcdserverpb.Member) bool { return e.Name == m.Name })
+		if i < 0 {
+			return fmt.Errorf("the cluster has no member of this name")
+		}
+		_, err = cli.MemberRemove(ctx, list.Members[i].ID)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("remove %s: %w", m.Name, err)
+	}
+	m.Stop()
+	c.forget(m)
+	return os.RemoveAll(m.Dir)
+}
+
+// reconfigure runs change, and again while the cluster says that it cannot be
+// changed yet: etcd wants members to have been connected for some seconds.
+func (c *Cluster) reconfigure(ctx context.Context, change func(context.Context, *clientv3.Client) error) error {
+	cli, err := c.Client()
+	if err != nil {
+		return err
+	}
+	defer cli.Close()
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.StartTimeout)
+	defer cancel()
+	t := time.NewTicker(probeEvery)
+	defer t.Stop()
+	for {
+		err := change(ctx, cli)
+		if !errors.Is(err, rpctypes.ErrUnhealthy) && !errors.Is(err, rpctypes.ErrMemberNotEnoughStarted) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-t.C:
+		}
+	}
+}
+
+func (c *Cluster) forget(m *Member) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.members = slices.DeleteFunc(c.members, func(o *Member) bool { return o == m })
 }
 
 func (c *Cluster) startAll(ctx context.Context) error {
-	for _, m := range c.members {
+	for _, m := range c.Members() {
 		if err := m.Start(); err != nil {
 			return err
 		}
@@ -125,9 +207,10 @@ func (c *Cluster) startAll(ctx context.Context) error {
 
 // each calls f for all members at once and joins their errors.
 func (c *Cluster) each(f func(*Member) error) error {
-	errs := make([]error, len(c.members))
+	members := c.Members()
+	errs := make([]error, len(members))
 	var wg sync.WaitGroup
-	for i, m := range c.members {
+	for i, m := range members {
 		wg.Go(func() { errs[i] = f(m) })
 	}
 	wg.Wait()
@@ -136,7 +219,7 @@ func (c *Cluster) each(f func(*Member) error) error {
 
 func (c *Cluster) initialCluster() string {
 	var parts []string
-	for _, m := range c.members {
+	for _, m := range c.Members() {
 		parts = append(parts, m.Name+"="+m.PeerURL)
 	}
 	return strings.Join(parts, ",")
@@ -145,13 +228,17 @@ func (c *Cluster) initialCluster() string {
 // Dir is the folder that holds everything of the cluster.
 func (c *Cluster) Dir() string { return c.dir }
 
-// Members returns the members in the order of their names.
-func (c *Cluster) Members() []*Member { return c.members }
+// Members returns the members, oldest first.
+func (c *Cluster) Members() []*Member {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.members)
+}
 
 // Endpoints returns the client URLs of all members.
 func (c *Cluster) Endpoints() []string {
 	var urls []string
-	for _, m := range c.members {
+	for _, m := range c.Members() {
 		urls = append(urls, m.ClientURL)
 	}
 	return urls
@@ -166,7 +253,7 @@ func (c *Cluster) ControlFlags() string {
 // caller closes it.
 func (c *Cluster) Client(members ...*Member) (*clientv3.Client, error) {
 	if len(members) == 0 {
-		members = c.members
+		members = c.Members()
 	}
 	var urls []string
 	for _, m := range members {
@@ -194,7 +281,7 @@ func (c *Cluster) Leader(ctx context.Context) (*Member, error) {
 	t := time.NewTicker(probeEvery)
 	defer t.Stop()
 	for {
-		for _, m := range c.members {
+		for _, m := range c.Members() {
 			if m.Pid() != 0 && leads(ctx, m) {
 				return m, nil
 			}
@@ -226,7 +313,7 @@ func (c *Cluster) Close() {
 			os.RemoveAll(c.dir)
 			return
 		}
-		for _, m := range c.members {
+		for _, m := range c.Members() {
 			os.RemoveAll(m.Dir)
 		}
 		os.RemoveAll(filepath.Join(c.dir, "tls"))

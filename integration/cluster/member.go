@@ -115,6 +115,28 @@ func (m *Member) WaitReady(ctx context.Context) error {
 	if p == nil {
 		return fmt.Errorf("member %s: %w", m.Name, ErrNotRunning)
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		select {
+		case <-p.done:
+			cancel(fmt.Errorf("its process ended: %w", p.err))
+		case <-stop:
+		}
+	})
+	defer wg.Wait()
+	defer close(stop)
+	if err := m.WaitAnswer(ctx); err != nil {
+		return fmt.Errorf("%w:\n%s", err, m.LogTail())
+	}
+	return nil
+}
+
+// WaitAnswer is WaitReady for a process that somebody else started on the
+// member's addresses.
+func (m *Member) WaitAnswer(ctx context.Context) error {
 	cli, err := m.Client()
 	if err != nil {
 		return err
@@ -128,10 +150,8 @@ func (m *Member) WaitReady(ctx context.Context) error {
 			return nil
 		}
 		select {
-		case <-p.done:
-			return fmt.Errorf("member %s ended before it was ready (%v):\n%s", m.Name, p.err, m.LogTail())
 		case <-ctx.Done():
-			return fmt.Errorf("member %s is not ready: %w (last answer: %v):\n%s", m.Name, context.Cause(ctx), err, m.LogTail())
+			return fmt.Errorf("member %s is not ready: %w (last answer: %v)", m.Name, context.Cause(ctx), err)
 		case <-t.C:
 		}
 	}

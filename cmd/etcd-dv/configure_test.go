@@ -1,0 +1,79 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/raftdv/dv/raftdv/plug"
+)
+
+func TestSettingsFromFlagsAndEnvironment(t *testing.T) {
+	t.Setenv("ETCD_DV_LIVENESS", "fabric")
+	t.Setenv("ETCD_DV_ADVERTISE_UDP", "")
+	s, err := settings(parse([]string{"etcd-dv", "--dv-mode=off"}))
+	if err != nil || s.Mode != plug.Off || s.Liveness != plug.Fabric {
+		t.Errorf("got %+v, %v", s, err)
+	}
+	for _, name := range []string{"ETCD_DV_LIVENESS", "ETCD_DV_ADVERTISE_UDP"} {
+		if _, ok := os.LookupEnv(name); ok {
+			t.Errorf("%s is still set: etcd would warn of it", name)
+		}
+	}
+}
+
+// One setting from two places: whichever we took would surprise somebody.
+func TestSettingsRefuseBoth(t *testing.T) {
+	t.Setenv("ETCD_DV_MODE", "auto")
+	_, err := settings(parse([]string{"etcd-dv", "--dv-mode=off"}))
+	if err == nil || !strings.Contains(err.Error(), "--dv-mode and ETCD_DV_MODE are both set") {
+		t.Error(err)
+	}
+}
+
+func TestSettingsFromFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "etcd.yaml")
+	if err := os.WriteFile(path, []byte("name: m1\ndv:\n  mode: off\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, args := range map[string][]string{
+		"flag":        {"etcd-dv", "--config-file", path},
+		"environment": {"etcd-dv"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if name == "environment" {
+				t.Setenv("ETCD_CONFIG_FILE", path)
+			}
+			t.Setenv("ETCD_DV_LIVENESS", "fabric") // ignored with a file, as etcd's own are
+			s, err := settings(parse(append(args, "--dv-fabrics=stream")))
+			if err != nil || s.Mode != plug.Off || s.Liveness != "" || s.Fabrics != nil {
+				t.Errorf("got %+v, %v", s, err)
+			}
+		})
+	}
+}
+
+func TestSettingsNameTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "etcd.yaml")
+	_, err := settings(parse([]string{"etcd-dv", "--config-file=" + path}))
+	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), path) {
+		t.Error(err)
+	}
+	if err := os.WriteFile(path, []byte("dv: {mood: x}"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, err = settings(parse([]string{"etcd-dv", "--config-file=" + path}))
+	if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "dv.mood is unknown") {
+		t.Error(err)
+	}
+}
+
+func TestIndent(t *testing.T) {
+	err := errors.Join(errors.New("a"), fmt.Errorf("b:\nmore of b"), errors.Join(errors.New("c"), errors.New("d")))
+	if got, want := indent(err), "  - a\n  - b:\n    more of b\n  - c\n  - d"; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
