@@ -27,8 +27,7 @@ type env struct {
 	failures int
 	members  map[fabric.MemberID]*member // the newest incarnation of each
 	everyone []*member
-	sent     map[uint64]*sentFrame // by stream sequence
-	lastID   uint64
+	sent     []*sentFrame // their ids, 1 2 3..., are stream sequences
 	cuts     [][2]fabric.MemberID
 }
 
@@ -42,7 +41,7 @@ func newEnv(tb testing.TB, f *Factory, c *testCase) *env {
 	}
 	e := &env{
 		tb: tb, f: f, opt: c.options(), ids: memberIDs(n), poke: make(chan struct{}, 1),
-		members: make(map[fabric.MemberID]*member), sent: make(map[uint64]*sentFrame),
+		members: make(map[fabric.MemberID]*member),
 	}
 	handlers := make(map[fabric.MemberID]fabric.Handler)
 	for _, id := range e.ids {
@@ -145,15 +144,20 @@ func (e *env) eventually(within time.Duration, cond func() bool) bool {
 	defer deadline.Stop()
 	look := time.NewTicker(2 * time.Millisecond) // for conditions that nothing announces
 	defer look.Stop()
-	for !cond() {
+	for {
+		start := time.Now()
+		if cond() {
+			return true
+		}
+		rest := 4 * time.Since(start) // the ports under test need the machine, too
 		select {
 		case <-e.poke:
+			time.Sleep(rest)
 		case <-look.C:
 		case <-deadline.C:
 			return cond()
 		}
 	}
-	return true
 }
 
 // must fails the case at once when cond does not come to hold.

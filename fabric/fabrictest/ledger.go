@@ -88,7 +88,18 @@ func (s *sentFrame) ticket() uint64 {
 	if s.noTicket {
 		return 0
 	}
-	return s.id ^ 0x5a5a_0000_0000
+	return s.id ^ ticketBits
+}
+
+// ticketBits keeps tickets apart from stream sequences.
+const ticketBits = 0x5a5a_0000_0000
+
+// frame returns a frame by its id, or nil; env.mu is held.
+func (e *env) frame(id uint64) *sentFrame {
+	if id == 0 || id > uint64(len(e.sent)) {
+		return nil
+	}
+	return e.sent[id-1]
 }
 
 func (s *sentFrame) to(id fabric.MemberID) *destination {
@@ -106,8 +117,7 @@ func (e *env) enter(from fabric.MemberID, msgs []msg) []*sentFrame {
 	defer e.mu.Unlock()
 	frames := make([]*sentFrame, len(msgs))
 	for i, m := range msgs {
-		e.lastID++
-		s := &sentFrame{msg: m, id: e.lastID, from: from, gen: e.members[from].gen}
+		s := &sentFrame{msg: m, id: uint64(len(e.sent)) + 1, from: from, gen: e.members[from].gen}
 		for _, to := range m.to {
 			d := destination{to: to}
 			if r := e.members[to]; r != nil {
@@ -115,7 +125,7 @@ func (e *env) enter(from fabric.MemberID, msgs []msg) []*sentFrame {
 			}
 			s.dest = append(s.dest, d)
 		}
-		e.sent[s.id] = s
+		e.sent = append(e.sent, s)
 		frames[i] = s
 	}
 	return frames
@@ -258,7 +268,7 @@ func (e *env) resolved(m *member, r fabric.Resolution) {
 		}
 		return
 	}
-	s := e.sent[r.Ticket^0x5a5a_0000_0000]
+	s := e.frame(r.Ticket ^ ticketBits)
 	var d *destination
 	if s != nil {
 		d = s.to(r.To)

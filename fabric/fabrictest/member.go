@@ -161,7 +161,7 @@ func (m *member) Deliver(from fabric.MemberID, frames []fabric.Frame) {
 	defer m.e.mu.Unlock()
 	m.inGate--
 	for i := range frames { // D2: valid until the call returns
-		if s := m.e.sent[frames[i].Stream]; s != nil {
+		if s := m.e.frame(frames[i].Stream); s != nil {
 			m.checkBytes(s, &frames[i])
 		}
 	}
@@ -170,7 +170,7 @@ func (m *member) Deliver(from fabric.MemberID, frames []fabric.Frame) {
 // delivered checks one frame; env.mu is held.
 func (m *member) delivered(from fabric.MemberID, f *fabric.Frame) {
 	e := m.e
-	s := e.sent[f.Stream]
+	s := e.frame(f.Stream)
 	var d *destination
 	if s != nil {
 		d = s.to(m.id)

@@ -189,11 +189,18 @@ func (e *env) fill(from, to fabric.MemberID, lane fabric.Lane, size int) (accept
 		if err != nil {
 			return accepted
 		}
-		if accepted++; accepted*weight > bound {
+		if accepted++; accepted*weight > bound && e.kept(from, to, lane)*weight > bound {
 			e.tb.Fatalf("%s: F3: %d frames of %d bytes accepted for a receiver that takes none; asked for at most %d bytes on either side",
 				e.f.Name, accepted, size, e.opt.QueueBytes)
 		}
 	}
+}
+
+// kept counts the frames that were accepted and neither delivered nor lost.
+func (e *env) kept(from, to fabric.MemberID, lane fabric.Lane) int {
+	return e.count(func(s *sentFrame, d *destination) bool {
+		return s.from == from && d.to == to && s.lane == lane && !d.delivered && (d.state == offered || d.state == acked)
+	})
 }
 
 // deliveredAfter counts frames of a lane that came after s.
@@ -202,7 +209,7 @@ func (e *env) deliveredAfter(s *sentFrame, at fabric.MemberID, lane fabric.Lane)
 	defer e.mu.Unlock()
 	seen := false
 	for _, id := range e.members[at].peer(s.from).order {
-		if seen && e.sent[id].lane == lane {
+		if seen && e.frame(id).lane == lane {
 			n++
 		}
 		seen = seen || id == s.id
