@@ -1,0 +1,135 @@
+package raftdv
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// The names of the fabrics that a transport can use, best first; this is also
+// the default of Config.Fabrics.
+const (
+	FabricUDP    = "udp"
+	FabricStream = "stream"
+)
+
+// roadRafthttp is the name of the road that is no fabric of ours.
+const roadRafthttp = "rafthttp"
+
+var knownFabrics = []string{FabricUDP, FabricStream}
+
+// Config holds what a Transport has beyond rafthttp's own fields. The zero
+// value stands for the defaults.
+type Config struct {
+	// Require: never fall back to rafthttp. Messages to a peer that no fabric
+	// reaches are dropped and reported unreachable. Default false.
+	Require bool
+	// Fabrics are tried in this order. Default udp, stream.
+	Fabrics []string
+	// ListenUDP is the host:port that the udp fabric binds. Default: host and
+	// port of the first of Transport.URLs if they can be bound, else that port
+	// on all addresses.
+	ListenUDP string
+	// AdvertiseUDP is the host:port that peers send to. Default: the port as
+	// bound at the host of the peer URL.
+	AdvertiseUDP string
+	// TrustFabric: side fabrics whose address was given explicitly are their
+	// own proof of life; otherwise they obey the peer URL. Default false.
+	TrustFabric bool
+	// ControlTimeout is the silence of a control stream after which side
+	// fabrics are given up. Default 1s.
+	ControlTimeout time.Duration
+	// IncarnationFile keeps the incarnation across restarts. Default: none;
+	// then the clock alone makes incarnations rise.
+	IncarnationFile string
+	// StockRetry is the pause before a peer that spoke rafthttp only is asked
+	// again. Default 2s.
+	StockRetry time.Duration
+	// TicketTimeout bounds how long a frame may stay without an ack before it
+	// is reported lost. Default 2s.
+	TicketTimeout time.Duration
+	// Spin is how long the udp receiver polls before it blocks. Default 0.
+	Spin time.Duration
+	// SnapshotWindow bounds the snapshot bytes in flight to one receiver, which
+	// both ends hold in memory. Default 4 MiB.
+	SnapshotWindow int
+	// SnapshotStall is how long a snapshot may make no progress, lost
+	// connections included, before it fails. Default 15s.
+	SnapshotStall time.Duration
+	// ProposalQueue bounds the forwarded proposals of one peer that wait for
+	// raft to take them. Default 4096, as rafthttp.
+	ProposalQueue int
+}
+
+const (
+	defaultControlTimeout = time.Second
+	defaultStockRetry     = 2 * time.Second
+	defaultTicketTimeout  = 2 * time.Second
+	defaultSnapshotWindow = 4 << 20
+	minSnapshotWindow     = 4 * snapshotChunk
+	defaultSnapshotStall  = 15 * time.Second
+	defaultProposalQueue  = 4096
+	// dialEvery is rafthttp's default for DialRetryFrequency.
+	dialEvery = 100 * time.Millisecond
+)
+
+func (c Config) withDefaults() Config {
+	if len(c.Fabrics) == 0 {
+		c.Fabrics = slices.Clone(knownFabrics)
+	}
+	orDuration(&c.ControlTimeout, defaultControlTimeout)
+	orDuration(&c.StockRetry, defaultStockRetry)
+	orDuration(&c.TicketTimeout, defaultTicketTimeout)
+	orDuration(&c.SnapshotStall, defaultSnapshotStall)
+	if c.SnapshotWindow == 0 {
+		c.SnapshotWindow = defaultSnapshotWindow
+	}
+	if c.ProposalQueue == 0 {
+		c.ProposalQueue = defaultProposalQueue
+	}
+	return c
+}
+
+func orDuration(d *time.Duration, def time.Duration) {
+	if *d == 0 {
+		*d = def
+	}
+}
+
+// Validate returns all faults at once, each with its remedy.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	var errs []error
+	for i, name := range c.Fabrics {
+		if !slices.Contains(knownFabrics, name) {
+			errs = append(errs, fmt.Errorf("Fabrics: %q is unknown: list any of %v", name, knownFabrics))
+		}
+		if slices.Contains(c.Fabrics[:i], name) {
+			errs = append(errs, fmt.Errorf("Fabrics: %q is listed twice: name it once", name))
+		}
+	}
+	for _, d := range []struct {
+		name string
+		got  time.Duration
+	}{
+		{"ControlTimeout", c.ControlTimeout},
+		{"StockRetry", c.StockRetry},
+		{"TicketTimeout", c.TicketTimeout},
+		{"SnapshotStall", c.SnapshotStall},
+	} {
+		if d.got < 0 {
+			errs = append(errs, fmt.Errorf("%s is %v: use a positive duration, or 0 for the default", d.name, d.got))
+		}
+	}
+	if c.SnapshotWindow < minSnapshotWindow {
+		errs = append(errs, fmt.Errorf("SnapshotWindow is %d: use at least %d bytes", c.SnapshotWindow, minSnapshotWindow))
+	}
+	if c.ProposalQueue < 1 {
+		errs = append(errs, fmt.Errorf("ProposalQueue is %d: use at least 1", c.ProposalQueue))
+	}
+	if c.TrustFabric && c.ListenUDP == "" && c.AdvertiseUDP == "" {
+		errs = append(errs, errors.New("TrustFabric holds for addresses that were given only: set ListenUDP or AdvertiseUDP"))
+	}
+	return errors.Join(errs...)
+}

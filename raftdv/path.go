@@ -1,0 +1,388 @@
+package raftdv
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"go.etcd.io/etcd/client/pkg/v3/types"
+
+	"github.com/raftdv/dv/fabric"
+	"github.com/raftdv/dv/fabric/stream"
+	"github.com/raftdv/dv/fabric/udp"
+)
+
+// The values of peer.path that are no index of Transport.roads.
+const (
+	pathRafthttp = -1
+	pathNone     = -2
+)
+
+// watchesPerTimeout is how often within the control timeout the streams are
+// looked at.
+const watchesPerTimeout = 4
+
+// road is one fabric of this member: the way to all peers that have it too.
+type road struct {
+	name  string
+	index int
+	port  fabric.Port
+	caps  fabric.Capabilities
+	str   *stream.Port
+	udp   *udp.Port
+	err   error // why it could not be opened; then port is nil
+	addr  string
+}
+
+func (r *road) addPeer(id fabric.MemberID) {
+	if r.str != nil {
+		r.str.AddPeer(id)
+	}
+}
+
+func (r *road) removePeer(id fabric.MemberID) {
+	switch {
+	case r.str != nil:
+		r.str.RemovePeer(id)
+	case r.udp != nil:
+		r.udp.Disconnect(id)
+	}
+}
+
+func (r *road) attachSend(id fabric.MemberID, s *controlStream, conn net.Conn, buffered []byte) (<-chan struct{}, error) {
+	return r.str.AttachSend(id, stream.Session{PeerIncarnation: s.theirs.Incarnation, Checksum: !s.sealed}, conn, buffered)
+}
+
+func (r *road) attachReceive(id fabric.MemberID, s *controlStream, conn net.Conn) (<-chan struct{}, error) {
+	return r.str.AttachReceive(id, stream.Session{PeerIncarnation: s.theirs.Incarnation, Checksum: !s.sealed}, conn, nil)
+}
+
+// openRoads opens the configured fabrics. The stream is opened even if it is
+// not listed: its connections are the control streams of all others.
+func (t *Transport) openRoads() error {
+	names := slices.Clone(t.cfg.Fabrics)
+	if !slices.Contains(names, FabricStream) {
+		names = append(names, FabricStream)
+	}
+	usable := 0
+	for i, name := range names {
+		r := &road{name: name, index: i}
+		r.err = t.openRoad(r)
+		t.roads = append(t.roads, r)
+		if r.err != nil {
+			t.lg.Warn("fabric cannot be used", zap.String("local-member-id", t.ID.String()), zap.String("fabric", name), zap.Error(r.err))
+			continue
+		}
+		r.caps = r.port.Capabilities()
+		if slices.Contains(t.cfg.Fabrics, name) {
+			usable++
+		}
+		t.lg.Info("opened fabric", zap.String("local-member-id", t.ID.String()), zap.String("fabric", name), zap.String("address", r.addr))
+	}
+	if usable == 0 && t.cfg.Require {
+		return fmt.Errorf("no fabric of %v can be used and rafthttp is not allowed: mend one, or allow the fall-back", t.cfg.Fabrics)
+	}
+	return nil
+}
+
+func (t *Transport) openRoad(r *road) (err error) {
+	h := &receiver{t: t, road: r}
+	switch r.name {
+	case FabricStream:
+		r.str, err = stream.New(stream.Config{
+			Self: t.member(), Incarnation: t.incarnation, TicketTimeout: t.cfg.TicketTimeout,
+			KeepAlive: t.cfg.ControlTimeout / 5,
+		}, h)
+		r.port = r.str
+	case FabricUDP:
+		r.udp, err = t.openUDP(h)
+		if err == nil {
+			r.addr = r.udp.LocalAddr().String()
+		}
+		r.port = r.udp
+	default:
+		err = fmt.Errorf("fabric %q is unknown: use any of %v", r.name, knownFabrics)
+	}
+	if err != nil {
+		r.port, r.str, r.udp = nil, nil, nil
+	}
+	return err
+}
+
+// openUDP binds the configured address, or the one of the peer URL.
+func (t *Transport) openUDP(h fabric.Handler) (*udp.Port, error) {
+	open := func(addr string) (*udp.Port, error) {
+		return udp.New(udp.Config{
+			Self: t.member(), Incarnation: t.incarnation, Listen: addr,
+			TicketTimeout: t.cfg.TicketTimeout, Spin: t.cfg.Spin,
+		}, h)
+	}
+	if t.cfg.ListenUDP != "" {
+		port, err := open(t.cfg.ListenUDP)
+		if err != nil {
+			return nil, fmt.Errorf("bind udp %s: %w: set --dv-listen-udp to an address of this host", t.cfg.ListenUDP, err)
+		}
+		return port, nil
+	}
+	if len(t.URLs) == 0 { // a program that does not tell its own: peers learn the port
+		return open(":0")
+	}
+	host, number, err := urlAddress(t.URLs)
+	if err != nil {
+		return nil, err
+	}
+	port, err := open(net.JoinHostPort(host, number))
+	if err != nil {
+		port, err = open(net.JoinHostPort("", number))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("bind udp port %s: %w: set --dv-listen-udp", number, err)
+	}
+	return port, nil
+}
+
+// urlAddress is the address of the first URL that has one.
+func urlAddress(urls types.URLs) (host, port string, err error) {
+	for _, u := range urls {
+		if u.Scheme == "http" || u.Scheme == "https" {
+			if u.Port() == "" {
+				continue
+			}
+			return u.Hostname(), u.Port(), nil
+		}
+	}
+	return "", "", fmt.Errorf("no peer URL of this member has a host and port (%s): set --dv-listen-udp", strings.Join(urls.StringSlice(), ","))
+}
+
+// offers are the side fabrics that peers may use to reach this member.
+func (t *Transport) offers() map[string]offer {
+	offers := map[string]offer{}
+	for _, r := range t.roads {
+		if r.udp == nil {
+			continue
+		}
+		addr := t.cfg.AdvertiseUDP
+		if addr == "" {
+			local := r.udp.LocalAddr()
+			addr = net.JoinHostPort("", strconv.Itoa(int(local.Port())))
+		}
+		offers[r.name] = offer{Addr: addr}
+	}
+	return offers
+}
+
+func (t *Transport) closeRoads() {
+	for _, r := range t.roads {
+		if r.port != nil {
+			r.port.Close()
+		}
+	}
+}
+
+func (t *Transport) stream() *road {
+	return t.roads[slices.IndexFunc(t.roads, func(r *road) bool { return r.name == FabricStream })]
+}
+
+func (t *Transport) lastResort() int32 {
+	if t.cfg.Require {
+		return pathNone
+	}
+	return pathRafthttp
+}
+
+// connectSides gives side fabrics their keys, when both halves are known: the
+// secret of the stream that the lower id dialled and the token that the higher
+// id gave out over the other one.
+func (p *peer) connectSides() {
+	lower := p.t.member() < p.member
+	p.mu.Lock()
+	key, token := p.out, p.token
+	if lower {
+		key, token = p.in, p.theirs.token
+	}
+	ready := key != nil && (!lower || token != nil && p.theirs.incarnation == key.theirs.Incarnation)
+	if !ready || key == p.sideFrom {
+		p.mu.Unlock()
+		return
+	}
+	p.sideFrom = key
+	p.mu.Unlock()
+	for _, r := range p.t.roads {
+		if r.udp == nil {
+			continue
+		}
+		err := p.connectUDP(r, key, token)
+		p.mu.Lock()
+		p.sideErr = err
+		p.mu.Unlock()
+		if err != nil {
+			p.metrics.fallback("no-session")
+			p.t.lg.Warn("side fabric cannot be used with this peer", zap.String("remote-peer-id", p.id.String()),
+				zap.String("fabric", r.name), zap.Error(err))
+		}
+	}
+}
+
+func (p *peer) connectUDP(r *road, key *controlStream, token []byte) error {
+	if key.noSide != nil {
+		return key.noSide
+	}
+	theirs, ok := key.theirs.Fabrics[r.name]
+	if !ok {
+		return errors.New("the peer does not offer it")
+	}
+	addr, err := p.resolve(theirs.Addr)
+	if err != nil {
+		return err
+	}
+	k, err := deriveSideKeys(key.secret, token, r.name, p.t.member(), p.member)
+	if err != nil {
+		return err
+	}
+	return r.udp.Connect(p.member, udp.Session{
+		Addr: addr, PeerIncarnation: key.theirs.Incarnation, SendKey: k.send, RecvKey: k.recv,
+		SendIndex: k.sendIndex, RecvIndex: k.recvIndex, Sealed: key.sealed,
+	})
+}
+
+// resolve turns an offered address into one to send to; a missing host is
+// that of the peer URL.
+func (p *peer) resolve(offered string) (netip.AddrPort, error) {
+	host, port, err := net.SplitHostPort(offered)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("peer offers address %q: %w", offered, err)
+	}
+	if host == "" {
+		u := p.urls.pick()
+		host = u.Hostname()
+	}
+	addr, err := net.ResolveUDPAddr("udp", net.JoinHostPort(host, port))
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("peer offers address %q: %w: set --dv-advertise-udp there", offered, err)
+	}
+	ap := addr.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()), nil
+}
+
+// watch looks at the control streams: silence shuts the side fabrics, longer
+// silence ends the peer's activity.
+func (t *Transport) watch() {
+	tick := time.NewTicker(t.cfg.ControlTimeout / watchesPerTimeout)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-t.ctx.Done():
+			return
+		}
+		for _, p := range *t.peers.Load() {
+			p.watch()
+		}
+	}
+}
+
+func (p *peer) watch() {
+	heard := p.t.stream().str.LastKeepAlive(p.member)
+	p.silent(heard)
+	if !heard.IsZero() && time.Since(heard) < p.t.cfg.ControlTimeout {
+		p.activate()
+	}
+	p.gate(heard)
+}
+
+// gate lets side fabrics be used only while the peer URLs answer, unless their
+// addresses were given explicitly and are trusted.
+func (p *peer) gate(heard time.Time) {
+	str := p.t.stream()
+	open := p.t.cfg.TrustFabric || p.isUp(str.index) && !heard.IsZero() && time.Since(heard) < p.t.cfg.ControlTimeout
+	for _, r := range p.t.roads {
+		if r.udp != nil {
+			r.udp.SetGate(p.member, open)
+		}
+	}
+}
+
+func (p *peer) isUp(road int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.up[road]
+}
+
+// linkChanged is told by a fabric; it may change the path.
+func (p *peer) linkChanged(r *road, s fabric.LinkState) {
+	p.mu.Lock()
+	p.up[r.index], p.downWhy[r.index] = s.Up, s.Err
+	p.mu.Unlock()
+	p.choosePath(s.Err)
+	if r.str != nil {
+		p.gate(r.str.LastKeepAlive(p.member))
+	}
+}
+
+// choosePath takes the first road that is up; rafthttp, kept connected all the
+// time, if none is.
+func (p *peer) choosePath(why error) {
+	p.mu.Lock()
+	if p.stopped {
+		p.mu.Unlock()
+		return
+	}
+	next := p.t.lastResort()
+	for _, r := range p.t.roads {
+		if p.up[r.index] && slices.Contains(p.t.cfg.Fabrics, r.name) {
+			next = int32(r.index)
+			break
+		}
+	}
+	before := p.path.Swap(next)
+	p.mu.Unlock()
+	if before == next {
+		return
+	}
+	from, to := p.t.pathName(before), p.t.pathName(next)
+	p.metrics.path(to)
+	if worse(before, next) {
+		p.metrics.fallback(fallbackReason(why))
+	}
+	p.t.lg.Info("peer path changed", zap.String("local-member-id", p.t.ID.String()), zap.String("remote-peer-id", p.id.String()),
+		zap.String("from", from), zap.String("to", to), zap.NamedError("reason", why))
+	p.t.rows.resend(p)
+}
+
+// worse: smaller indexes are better, no index is worst.
+func worse(before, next int32) bool {
+	return before >= 0 && (next < 0 || next > before)
+}
+
+func fallbackReason(why error) string {
+	switch {
+	case errors.Is(why, fabric.ErrTimeout):
+		return "timeout"
+	case errors.Is(why, fabric.ErrClosed):
+		return "closed"
+	case errors.Is(why, fabric.ErrLinkDown):
+		return "control-stream"
+	case why == nil:
+		return "removed"
+	}
+	return "connection-lost"
+}
+
+func (t *Transport) pathName(path int32) string {
+	switch path {
+	case pathRafthttp:
+		return roadRafthttp
+	case pathNone:
+		return "none"
+	}
+	return t.roads[path].name
+}
+
+func (p *peer) pathName() string { return p.t.pathName(p.path.Load()) }

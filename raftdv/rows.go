@@ -1,0 +1,105 @@
+package raftdv
+
+import (
+	"encoding/binary"
+	"errors"
+	"slices"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/raftdv/dv/fabric"
+)
+
+// rowPublisher is this member's row: what Send puts in, and on which roads it
+// still has to go out.
+type rowPublisher struct {
+	mu       sync.Mutex // guards the fields below, and the order of versions
+	writer   *RowWriter
+	version  uint64
+	sections []byte
+	prompt   [][]fabric.MemberID // by road: who waits for the row
+}
+
+func (rp *rowPublisher) init(t *Transport) {
+	rp.writer = NewRowWriter(t.member())
+	rp.prompt = make([][]fabric.MemberID, len(t.roads))
+}
+
+// take puts a message into the row, if the row can hold it. publish has to
+// follow.
+func (rp *rowPublisher) take(p *peer, m *raftpb.Message) bool {
+	path := p.path.Load()
+	rp.mu.Lock()
+	defer rp.mu.Unlock()
+	if path < 0 || !rp.writer.Note(m) {
+		return false
+	}
+	if !slices.Contains(rp.prompt[path], p.member) {
+		rp.prompt[path] = append(rp.prompt[path], p.member)
+	}
+	return true
+}
+
+// publish sends the row on the roads on which somebody waits for it.
+func (rp *rowPublisher) publish(t *Transport) {
+	rp.mu.Lock()
+	defer rp.mu.Unlock()
+	for i, prompt := range rp.prompt {
+		if len(prompt) == 0 {
+			continue
+		}
+		rp.version++
+		rp.sections = rp.writer.AppendSection(rp.sections[:0])
+		row := fabric.Row{Owner: t.member(), Incarnation: t.incarnation, Version: rp.version, Sections: rp.sections}
+		err := t.roads[i].port.Publish(row, prompt)
+		rp.prompt[i] = prompt[:0]
+		if err != nil && !errors.Is(err, fabric.ErrClosed) {
+			t.lg.Warn("row could not be published", zap.String("fabric", t.roads[i].name), zap.Error(err))
+		}
+	}
+}
+
+// resend repeats the newest ack to p as a message: the row that held it may
+// have been lost with the road that it was published on.
+func (rp *rowPublisher) resend(p *peer) {
+	rp.mu.Lock()
+	ack := rp.writer.ack
+	rp.mu.Unlock()
+	if ack.seq == 0 || ack.to != uint64(p.id) || p.paused.Load() {
+		return
+	}
+	s := scratches.Get().(*scratch)
+	s.reset(len(p.t.roads))
+	p.sortFrame(s, ack.message(raftpb.MsgAppResp, uint64(p.t.ID)))
+	p.t.flush(s)
+}
+
+// message is the emission that the cell stands for.
+func (c *rowCell) message(typ raftpb.MessageType, from uint64) *raftpb.Message {
+	m := &raftpb.Message{Type: typ.Enum(), From: new(from), To: new(c.to), Term: new(c.term)}
+	switch {
+	case typ == raftpb.MsgAppResp:
+		m.Index = new(c.value)
+	case c.has:
+		m.Context = binary.LittleEndian.AppendUint64(nil, c.value)
+	}
+	return m
+}
+
+// observe turns a peer's row into the messages that it stands for. Rows of one
+// peer may come through two roads at a time.
+func (p *peer) observe(row *fabric.Row) error {
+	p.rowMu.Lock()
+	defer p.rowMu.Unlock()
+	msgs, err := p.rows.Observe(p.rowMsgs[:0], row)
+	for i, m := range msgs {
+		p.metrics.received(m.GetType(), formRow)
+		p.process(m)
+		msgs[i] = nil
+	}
+	p.rowMsgs = msgs[:0]
+	return err
+}
