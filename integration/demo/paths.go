@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -19,30 +20,43 @@ const (
 
 // state is the part of /debug/dv that the summary shows.
 type state struct {
-	Peers []struct {
-		ID   string `json:"id"`
-		Path string `json:"path"`
+	Member string `json:"member"`
+	Peers  []struct {
+		Member string `json:"member"`
+		Path   string `json:"path"`
 	} `json:"peers"`
 }
 
-// paths returns which way a member's messages take to each of its peers, one
-// line each. A member without a state of ours runs on rafthttp.
-func paths(ctx context.Context, m *cluster.Member) ([]string, error) {
-	st, err := fetchState(ctx, m)
-	if err != nil {
-		return nil, err
-	}
-	if st == nil {
-		return []string{fmt.Sprintf("%s -> all peers: %s", m.Name, stockPath)}, nil
-	}
+// paths returns which way the messages of each member take to each of its
+// peers, one line each. A member that shows no transport runs on rafthttp.
+func paths(ctx context.Context, members []*cluster.Member) []string {
+	states, names := map[*cluster.Member][]state{}, map[string]string{}
 	var lines []string
-	for _, p := range st.Peers {
-		lines = append(lines, fmt.Sprintf("%s -> %s: %s", m.Name, p.ID, p.Path))
+	for _, m := range members {
+		st, err := fetchState(ctx, m)
+		if err != nil {
+			lines = append(lines, fmt.Sprintf("%s: unknown (%v)", m.Name, err))
+			continue
+		}
+		states[m] = st
+		for _, s := range st {
+			names[s.Member] = m.Name
+		}
+		if len(st) == 0 {
+			lines = append(lines, fmt.Sprintf("%s -> all peers: %s", m.Name, stockPath))
+		}
 	}
-	return lines, nil
+	for _, m := range members {
+		for _, s := range states[m] {
+			for _, p := range s.Peers {
+				lines = append(lines, fmt.Sprintf("%s -> %s: %s", m.Name, cmp.Or(names[p.Member], p.Member), p.Path))
+			}
+		}
+	}
+	return lines
 }
 
-func fetchState(ctx context.Context, m *cluster.Member) (*state, error) {
+func fetchState(ctx context.Context, m *cluster.Member) ([]state, error) {
 	ctx, cancel := context.WithTimeout(ctx, debugTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.ClientURL+debugPath, nil)
@@ -63,8 +77,8 @@ func fetchState(ctx context.Context, m *cluster.Member) (*state, error) {
 	case http.StatusNotFound:
 		return nil, nil
 	case http.StatusOK:
-		var st state
-		return &st, json.NewDecoder(http.MaxBytesReader(nil, resp.Body, maxDebug)).Decode(&st)
+		var st []state
+		return st, json.NewDecoder(http.MaxBytesReader(nil, resp.Body, maxDebug)).Decode(&st)
 	}
 	return nil, fmt.Errorf("%s%s: %s", m.ClientURL, debugPath, resp.Status)
 }

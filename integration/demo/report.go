@@ -40,14 +40,8 @@ func (r *run) summary(ctx context.Context) {
 	r.out.say("  put/s               %.0f (%d writers)", r.rate, writers)
 	r.out.say("  recovery            %v from kill -9 of the leader to the next acknowledged put", r.recovery.Round(time.Millisecond))
 	r.out.say("  peer paths")
-	for _, m := range r.cluster.Members() {
-		lines, err := paths(ctx, m)
-		if err != nil {
-			lines = []string{fmt.Sprintf("%s: unknown (%v)", m.Name, err)}
-		}
-		for _, l := range lines {
-			r.out.say("    %s", l)
-		}
+	for _, l := range paths(ctx, r.cluster.Members()) {
+		r.out.say("    %s", l)
 	}
 	r.byHand()
 }

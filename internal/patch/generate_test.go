@@ -55,7 +55,9 @@ func TestGenerate(t *testing.T) {
 		}
 	}
 	want := []string{
-		`"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp"; dvplug "github.com/raftdv/dv/raftdv/plug"`,
+		`"github.com/prometheus/client_golang/prometheus/promhttp"; dvplug "github.com/raftdv/dv/raftdv/plug"`,
+		"mux.Handle(PathMetrics, promhttp.Handler()); dvplug.HandleDebug(mux)",
+		`"go.etcd.io/raft/v3/raftpb"; dvplug "github.com/raftdv/dv/raftdv/plug"`,
 		"tr := dvplug.New(cfg, &rafthttp.Transport{",
 		"})",
 		"tr, ok := s.r.transport.(dvplug.Transport)",

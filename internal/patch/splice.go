@@ -20,13 +20,20 @@ const (
 
 	wantLiterals   = 1
 	wantAssertions = 2
+	wantMetrics    = 1
+
+	transportDir = "etcdserver"
+	metricsDir   = "etcdserver/api/etcdhttp"
+	metricsFunc  = "HandleMetrics"
 )
 
-// A site is one use of rafthttp.Transport in a file.
+// A site is one place of a file that the generator knows: a use of
+// rafthttp.Transport, or the function that serves the metrics.
 type site struct {
 	kind     siteKind
 	pos      token.Position
-	from, to int // of a literal as a whole, of the type that an assertion names
+	from, to int    // of a literal as a whole, of the type that an assertion names, of the end of a function's body
+	param    string // of the function
 }
 
 type siteKind int
@@ -34,12 +41,14 @@ type siteKind int
 const (
 	literal siteKind = iota
 	assertion
+	// metrics is the function that adds /metrics to a listener.
+	metrics
 	// foreign is any other use: a transport that would pass by the hook.
 	foreign
 )
 
 func (k siteKind) String() string {
-	return [...]string{"literal", "assertion", "other use"}[k]
+	return [...]string{"literal", "assertion", metricsFunc, "other use"}[k]
 }
 
 // An edit replaces src[from:to] by text.
@@ -48,35 +57,67 @@ type edit struct {
 	text     string
 }
 
-// A source is one parsed file with the uses that it makes of
-// rafthttp.Transport.
+// A source is one parsed file with its sites.
 type source struct {
-	name     string
-	text     []byte
-	fset     *token.FileSet
-	file     *ast.File
-	rafthttp *ast.ImportSpec
-	sites    []site
+	name  string // relative to the module, with slashes
+	text  []byte
+	fset  *token.FileSet
+	file  *ast.File
+	sites []site
 }
 
-// parseSource returns nil if the file does not import rafthttp.
+// parseSource returns nil for a file without any site.
 func parseSource(name string, text []byte) (*source, error) {
 	s := &source{name: name, text: text, fset: token.NewFileSet()}
 	var err error
 	if s.file, err = parser.ParseFile(s.fset, name, text, parser.SkipObjectResolution); err != nil {
 		return nil, fmt.Errorf("parse: %w", err)
 	}
-	if s.rafthttp = importOf(s.file, rafthttpPath); s.rafthttp == nil {
+	if spec := importOf(s.file, rafthttpPath); spec != nil {
+		s.findTransports(spec)
+	}
+	if path.Dir(name) == metricsDir {
+		s.findMetrics()
+	}
+	if len(s.sites) == 0 {
 		return nil, nil
 	}
-	s.findSites()
 	return s, nil
 }
 
-func (s *source) findSites() {
-	local := localName(s.rafthttp)
+// findMetrics finds func HandleMetrics(mux *http.ServeMux).
+func (s *source) findMetrics() {
+	for _, d := range s.file.Decls {
+		fn, ok := d.(*ast.FuncDecl)
+		if !ok || fn.Recv != nil || fn.Name.Name != metricsFunc || fn.Body == nil {
+			continue
+		}
+		params := fn.Type.Params.List
+		if len(params) != 1 || len(params[0].Names) != 1 || !isServeMux(params[0].Type) {
+			continue
+		}
+		end := fn.Body.Lbrace + 1
+		if n := len(fn.Body.List); n > 0 {
+			end = fn.Body.List[n-1].End()
+		}
+		s.add(metrics, end, end)
+		s.sites[len(s.sites)-1].param = params[0].Names[0].Name
+	}
+}
+
+func isServeMux(e ast.Expr) bool {
+	star, ok := e.(*ast.StarExpr)
+	if !ok {
+		return false
+	}
+	sel, ok := star.X.(*ast.SelectorExpr)
+	return ok && sel.Sel.Name == "ServeMux"
+}
+
+func (s *source) findTransports(spec *ast.ImportSpec) {
+	local := localName(spec)
 	if local == "." { // uses cannot be told from others
-		s.add(foreign, s.rafthttp.Pos(), s.rafthttp.End())
+		s.add(foreign, spec.Pos(), spec.End())
 	}
 	known := map[*ast.SelectorExpr]bool{}
 	ast.Inspect(s.file, func(n ast.Node) bool {
@@ -162,11 +203,8 @@ func localName(spec *ast.ImportSpec) string {
 
 // splice returns the text of s with the hook in place.
 func (s *source) splice() ([]byte, error) {
-	edits := []edit{{
-		from: s.offset(s.rafthttp.End()),
-		to:   s.offset(s.rafthttp.End()),
-		text: fmt.Sprintf("; %s %q", plugName, plugPath),
-	}}
+	last := s.offset(s.file.Imports[len(s.file.Imports)-1].End())
+	edits := []edit{{last, last, fmt.Sprintf("; %s %q", plugName, plugPath)}}
 	for _, at := range s.sites {
 		switch at.kind {
 		case literal:
@@ -179,6 +217,8 @@ func (s *source) splice() ([]byte, error) {
 				edit{at.to, at.to, ")"})
 		case assertion:
 			edits = append(edits, edit{at.from, at.to, plugName + ".Transport"})
+		case metrics:
+			edits = append(edits, edit{at.from, at.from, fmt.Sprintf("; %s.HandleDebug(%s)", plugName, at.param)})
 		}
 	}
 	return apply(s.text, edits), nil

@@ -46,6 +46,16 @@ import "go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp"
 
 var inTest = &rafthttp.Transport{}
 `,
+	"etcdserver/api/etcdhttp/metrics.go": `package etcdhttp
+
+import "net/http"
+
+func HandleMetrics(mux *http.ServeMux) {
+	mux.Handle("/metrics", nil)
+}
+
+func HandleOther(mux *http.ServeMux) {}
+`,
 	"etcdserver/api/rafthttp/transport.go": "package rafthttp\n\ntype Transport struct{}\n",
 }
 
@@ -103,6 +113,11 @@ func TestPatchTree(t *testing.T) {
 		if read(t, dir, untouched) != goodServer[untouched] {
 			t.Errorf("%s was changed", untouched)
 		}
+	}
+	wantMetrics := strings.Replace(goodServer["etcdserver/api/etcdhttp/metrics.go"], "nil)\n}", "nil); dvplug.HandleDebug(mux)\n}", 1)
+	wantMetrics = strings.Replace(wantMetrics, `"net/http"`, `"net/http"; dvplug "github.com/raftdv/dv/raftdv/plug"`, 1)
+	if got := read(t, dir, "etcdserver/api/etcdhttp/metrics.go"); got != wantMetrics {
+		t.Errorf("got:\n%s\nwant:\n%s", got, wantMetrics)
 	}
 	if hook := read(t, dir, hookFile); !strings.Contains(hook, `MarkHooked("v3.7.9")`) {
 		t.Errorf("hook file:\n%s", hook)
@@ -180,9 +195,19 @@ func TestPatchTreeRefuses(t *testing.T) {
 			extra: map[string]string{"embed/etcd.go": "package embed\n\nimport \"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp\"\n\nvar t rafthttp.Transport\n"},
 			want:  []string{"embed/etcd.go:5:7", "outside of package etcdserver"},
 		},
+		"no metrics": {
+			extra: map[string]string{"etcdserver/api/etcdhttp/metrics.go": "package etcdhttp\n\nfunc HandleMetrics(mux any) {}\n"},
+			want:  []string{"found 0 func HandleMetrics(*http.ServeMux) in etcdserver/api/etcdhttp (want 1)"},
+		},
+		"metrics twice": {
+			extra: map[string]string{"etcdserver/api/etcdhttp/again.go": "//go:build other\n\npackage etcdhttp\n\nimport \"net/http\"\n\nfunc HandleMetrics(m *http.ServeMux) {}\n"},
+			want:  []string{"found 2 func HandleMetrics", "metrics.go:6:29: HandleMetrics"},
+		},
 		"no configuration": {
-			change: func(s string) string { return strings.Replace(s, "cfg config.ServerConfig", "cfg *config.ServerConfig", 1) },
-			want:   []string{"no parameter of type config.ServerConfig"},
+			change: func(s string) string {
+				return strings.Replace(s, "cfg config.ServerConfig", "cfg *config.ServerConfig", 1)
+			},
+			want: []string{"no parameter of type config.ServerConfig"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

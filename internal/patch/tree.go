@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 )
@@ -60,9 +61,6 @@ func patchTree(dir, version string) error {
 		return err
 	}
 	for _, s := range sources {
-		if len(s.sites) == 0 {
-			continue
-		}
 		text, err := s.splice()
 		if err != nil {
 			return refuse(version, err.Error(), sources)
@@ -75,7 +73,7 @@ func patchTree(dir, version string) error {
 }
 
 // scan parses every file of the server that is compiled into it, except for
-// rafthttp itself, and keeps those that import rafthttp.
+// rafthttp itself, and keeps those with sites.
 func scan(dir string) ([]*source, error) {
 	var found []*source
 	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
@@ -111,7 +109,7 @@ func check(sources []*source, version string) error {
 	for _, s := range sources {
 		for _, at := range s.sites {
 			count[at.kind]++
-			if filepath.Dir(s.name) != "etcdserver" {
+			if at.kind != metrics && path.Dir(s.name) != transportDir {
 				return refuse(version, fmt.Sprintf("%s uses rafthttp.Transport outside of package etcdserver", at.pos), sources)
 			}
 		}
@@ -120,6 +118,10 @@ func check(sources []*source, version string) error {
 		return refuse(version, fmt.Sprintf(
 			"found %d &rafthttp.Transport{…} literals (want %d), %d .(*rafthttp.Transport) assertions (want %d), %d other uses (want 0)",
 			count[literal], wantLiterals, count[assertion], wantAssertions, count[foreign]), sources)
+	}
+	if count[metrics] != wantMetrics {
+		return refuse(version, fmt.Sprintf("found %d func %s(*http.ServeMux) in %s (want %d)",
+			count[metrics], metricsFunc, metricsDir, wantMetrics), sources)
 	}
 	return nil
 }

