@@ -1,0 +1,81 @@
+package main
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// An outcome is what became of a test.
+type outcome string
+
+const (
+	passed  outcome = "pass"
+	skipped outcome = "skip"
+	failed  outcome = "fail"
+)
+
+// A tally is what a test program printed about one test and its subtests.
+type tally struct {
+	top     outcome // "" if the program says nothing of the test
+	passes  int     // subtests
+	skips   []string
+	fails   []string
+	problem string // the first line that looks like the reason
+}
+
+// With -test.v=test2json the testing package puts a control character before
+// what it writes itself, so that it is found after any unfinished line of a
+// server's log.
+var (
+	resultLine  = regexp.MustCompile(`(?m)(?:^|\x16)[ \t]*--- (PASS|SKIP|FAIL): (\S+) \(`)
+	problemLine = regexp.MustCompile(`(?m)^.*(?:panic: |fatal error: |WARNING: DATA RACE|^\s+Error:\s|\.go:\d+: ).*$`)
+)
+
+// readOutput finds the results of a test and its subtests.
+func readOutput(text []byte, name string) tally {
+	var t tally
+	for _, m := range resultLine.FindAllSubmatch(text, -1) {
+		result, of := string(m[1]), string(m[2])
+		switch {
+		case of == name:
+			t.top = outcome(strings.ToLower(result))
+		case !strings.HasPrefix(of, name+"/"):
+		case result == "PASS":
+			t.passes++
+		case result == "SKIP":
+			t.skips = append(t.skips, of)
+		case result == "FAIL":
+			t.fails = append(t.fails, of)
+		}
+	}
+	slices.Sort(t.skips)
+	slices.Sort(t.fails)
+	t.problem = problem(text)
+	return t
+}
+
+// problemBytes of a line are shown.
+const problemBytes = 200
+
+func problem(text []byte) string {
+	line := strings.TrimSpace(strings.TrimLeft(string(problemLine.Find(text)), "\x16"))
+	return line[:min(len(line), problemBytes)]
+}
+
+// judgeRun turns the end of a test's process and its output into a result.
+// Exit status 0 alone proves nothing: a pattern that matches no test exits
+// with 0 too.
+func judgeRun(e ending, t tally) (outcome, string) {
+	switch {
+	case e.TimedOut:
+		return failed, "took too long"
+	case e.Exit != 0 && t.top == passed:
+		return failed, "passed, but its process failed (a leak?): " + t.problem
+	case e.Exit != 0:
+		return failed, t.problem
+	case t.top == "":
+		return failed, "the test program did not run it"
+	}
+	return t.top, ""
+}

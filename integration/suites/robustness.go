@@ -1,0 +1,46 @@
+package main
+
+import "fmt"
+
+// failpointEnv tells the copied test module which fault to inject.
+const failpointEnv = "SUITES_FAILPOINT"
+
+var (
+	robustnessTraffic = []string{"EtcdHighTraffic", "EtcdTrafficDeleteLeases", "KubernetesHighTraffic", "KubernetesLowTraffic"}
+	robustnessFaults  = []string{"kill", "blackhole", "delay", "drop", "member-replace"}
+	// robustnessCases have a fault of their own: the loss of a process with
+	// frequent snapshots, and a black hole that lasts until the member needs a
+	// snapshot.
+	robustnessCases = []string{"Issue13766", "Issue15271", "Issue20221"}
+)
+
+// robustnessRuns lists cfg.runs runs over all faults and kinds of traffic in
+// turn. Each run is random in everything else.
+func robustnessRuns(s *suite, cfg config) []test {
+	var runs []test
+	for i := range cfg.runs {
+		t := robustnessRun(s, i)
+		t.name = fmt.Sprintf("run-%03d-%s", i+1, t.name)
+		runs = append(runs, t)
+	}
+	return runs
+}
+
+func robustnessRun(s *suite, i int) test {
+	t := test{suite: s, pkg: s.pkgs[0]}
+	variants := len(robustnessTraffic)*len(robustnessFaults) + len(robustnessCases)
+	k := i % variants
+	if k >= variants-len(robustnessCases) {
+		t.name = robustnessCases[k-(variants-len(robustnessCases))]
+		t.run = "^TestRobustnessRegression$/^" + t.name + "$"
+		return t
+	}
+	// The numbers of faults and kinds of traffic have no common divisor, so
+	// that walking both at once meets every pair.
+	fault := robustnessFaults[k%len(robustnessFaults)]
+	traffic := robustnessTraffic[k%len(robustnessTraffic)]
+	t.name = fault + "-" + traffic
+	t.run = "^TestRobustnessExploratory$/^" + traffic + "$/^ClusterOfSize3$"
+	t.env = []string{failpointEnv + "=" + fault}
+	return t
+}
