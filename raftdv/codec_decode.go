@@ -43,7 +43,7 @@ func (d *Decoder) DecodeBody(h *PatchHeader, patch, body []byte) (*raftpb.Messag
 	if err := l.parse(body); err != nil {
 		return nil, err
 	}
-	s := d.slabs.message()
+	s := d.slabs.message(l.n)
 	d.fill(s, h)
 	return &s.m, d.addEntries(&s.m, s.entries[:], &l)
 }
@@ -140,7 +140,7 @@ func (d *Decoder) addEntries(m *raftpb.Message, inline []*raftpb.Entry, l *entry
 	for i := range list {
 		h := l.headers[i*entryHeader : (i+1)*entryHeader]
 		n := binary.LittleEndian.Uint32(h[4:])
-		s := d.slabs.entry()
+		s := d.slabs.entry(int(n))
 		list[i] = &s.e
 		if h[0] == entryProto {
 			if err := proto.Unmarshal(data[:n], &s.e); err != nil {

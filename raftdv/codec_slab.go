@@ -3,16 +3,21 @@ package raftdv
 import "go.etcd.io/raft/v3/raftpb"
 
 // raft keeps entries for long (etcd: the last ten thousand) and forgets
-// messages at once, so they do not share memory. Each comes from chunks: one
-// allocation serves many, and all that a kept entry keeps alive besides itself
-// is its chunk, whose other parts arrived from the same peer just before or
-// after it, so that they are kept and forgotten together.
+// messages at once, so the two do not share memory. Small things come from
+// chunks: one allocation serves many, and what is kept keeps its whole chunk
+// alive, with all that the chunk points to. Two rules bound that:
+//
+//   - a message with entries is allocated alone, as it points to all of them;
+//   - an entry with ownData bytes or more is allocated alone, as is its data.
+//
+// So an entry keeps at most entriesPerChunk·ownData bytes of other entries, and
+// those arrived from the same peer just before or after it: a log keeps and
+// forgets them together.
 const (
 	messagesPerChunk = 16       // 4.6 KiB
 	entriesPerChunk  = 32       // 3.5 KiB
 	dataPerChunk     = 16 << 10 // bytes
-	// ownData and above are allocated alone.
-	ownData = dataPerChunk / 4
+	ownData          = 2 << 10
 )
 
 // messageSlab is a message with everything that it points to, but for the
@@ -41,7 +46,10 @@ type slabs struct {
 	bytes    []byte
 }
 
-func (s *slabs) message() *messageSlab {
+func (s *slabs) message(entries int) *messageSlab {
+	if entries > 0 {
+		return new(messageSlab)
+	}
 	if len(s.messages) == 0 {
 		s.messages = make([]messageSlab, messagesPerChunk)
 	}
@@ -50,7 +58,10 @@ func (s *slabs) message() *messageSlab {
 	return m
 }
 
-func (s *slabs) entry() *entrySlab {
+func (s *slabs) entry(data int) *entrySlab {
+	if data >= ownData {
+		return new(entrySlab)
+	}
 	if len(s.entries) == 0 {
 		s.entries = make([]entrySlab, entriesPerChunk)
 	}

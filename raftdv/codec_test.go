@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -682,4 +683,36 @@ func crashes(t *testing.T, leader bool, m *raftpb.Message) (crashed bool) {
 	// What is answered later is confirmed by the peer's heartbeat response.
 	step(&raftpb.Message{Type: raftpb.MsgHeartbeatResp.Enum(), From: new(uint64(2)), To: new(uint64(1)), Term: new(uint64(1)), Context: []byte{2, 0, 0, 0, 0, 0, 0, 0}})
 	return crashed
+}
+
+// TestCodecRetention: an entry that raft keeps must not keep the megabytes
+// that it came with.
+func TestCodecRetention(t *testing.T) {
+	var kept []*raftpb.Entry
+	const bound = entriesPerChunk*ownData + 3*dataPerChunk
+	for _, size := range []int{16, 256, ownData - 1, ownData, 1 << 20} {
+		f := encodeFrame(benchmarkApp(4<<20/size, size))
+		before := heapInUse()
+		var d Decoder
+		m, err := d.Decode(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept = append(kept, m.Entries[len(m.Entries)/2])
+		m = nil
+		if pinned := int64(heapInUse()) - int64(before) - int64(size); pinned > bound {
+			t.Errorf("one entry of %d bytes keeps %d alive", size, pinned)
+		}
+		runtime.KeepAlive(&d)
+		runtime.KeepAlive(f)
+	}
+	runtime.KeepAlive(kept)
+}
+
+func heapInUse() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var s runtime.MemStats
+	runtime.ReadMemStats(&s)
+	return s.HeapAlloc
 }
