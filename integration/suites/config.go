@@ -72,62 +72,65 @@ func parseShard(text string) (shard, error) {
 	return shard{i, n}, nil
 }
 
-// parseConfig returns all faults of the arguments at once, or flag.ErrHelp.
-func parseConfig(args []string, out io.Writer) (config, error) {
-	var (
-		c                          config
-		suites, binary, only, part string
-		list, report, prepare      bool
-		fs                         = flag.NewFlagSet("suites", flag.ContinueOnError)
-	)
+// A commandLine holds what is written as text and checked afterwards.
+type commandLine struct {
+	suites, binary, only, shard string
+	list, report, prepare       bool
+}
+
+func (c *config) flags(out io.Writer) (*flag.FlagSet, *commandLine) {
+	var cl commandLine
+	fs := flag.NewFlagSet("suites", flag.ContinueOnError)
 	fs.SetOutput(out)
 	fs.Usage = func() { usage(out, fs) }
 	fs.StringVar(&c.root, "root", ".", "folder of the main module's go.mod")
 	fs.StringVar(&c.build, "build", "", "folder for what is generated and built (default ROOT/.build/suites)")
 	fs.StringVar(&c.cache, "cache", os.Getenv(cacheEnv), "folder for results (default raftdv-suites in the user's cache folder; also "+cacheEnv+")")
-	fs.StringVar(&suites, "suite", "", "comma separated suites, or all (default: all that are not optional)")
+	fs.StringVar(&cl.suites, "suite", "", "comma separated suites, or all (default: all that are not optional)")
 	fs.StringVar(&c.preset, "preset", "", "smoke: the tests that say most about the transport in a few minutes")
-	fs.StringVar(&binary, "binary", "both", "stock, dv or both")
-	fs.StringVar(&only, "only", "", "regexp: only tests whose name, as --list prints it, matches")
-	fs.StringVar(&part, "shard", "", "i/n: only the i-th of n parts")
+	fs.StringVar(&cl.binary, "binary", "both", "stock, dv or both")
+	fs.StringVar(&cl.only, "only", "", "regexp: only tests whose name, as --list prints it, matches")
+	fs.StringVar(&cl.shard, "shard", "", "i/n: only the i-th of n parts")
 	fs.IntVar(&c.jobs, "jobs", 1, "tests at a time; more than 1 needs network namespaces")
 	fs.DurationVar(&c.testTimeout, "test-timeout", 0, "limit of each test (default: the suite's)")
-	fs.DurationVar(&c.limit, "limit", 0, "start no test after this long (default: no limit)")
+	fs.DurationVar(&c.limit, "limit", 0, "end after this long, with what was done (default: no limit)")
 	fs.IntVar(&c.reruns, "reruns", defaultReruns, "how often a test that failed is run again, alone, on both binaries")
 	fs.IntVar(&c.runs, "runs", defaultRuns, "how many runs the robustness suite has")
 	fs.BoolVar(&c.fresh, "fresh", false, "run everything, whatever results there are")
-	fs.BoolVar(&list, "list", false, "print the selected tests and run none")
-	fs.BoolVar(&report, "report", false, "print the table of the results there are and run none")
-	fs.BoolVar(&prepare, "prepare", false, "build all that the selected suites need, print where it is as JSON, run none")
+	fs.BoolVar(&cl.list, "list", false, "print the selected tests and run none")
+	fs.BoolVar(&cl.report, "report", false, "print the table of the results there are and run none")
+	fs.BoolVar(&cl.prepare, "prepare", false, "build all that the selected suites need, print where it is as JSON, run none")
+	return fs, &cl
+}
+
+// parseConfig returns all faults of the arguments at once, or flag.ErrHelp.
+func parseConfig(args []string, out io.Writer) (c config, err error) {
+	fs, cl := c.flags(out)
 	if err := fs.Parse(args); err != nil {
 		return c, err
 	}
-	var errs []error
-	fault := func(err error) {
-		if err != nil {
-			errs = append(errs, err)
-		}
-	}
+	var errs [7]error
 	if fs.NArg() > 0 {
-		fault(fmt.Errorf("unexpected argument %q", fs.Arg(0)))
+		errs[0] = fmt.Errorf("unexpected argument %q", fs.Arg(0))
 	}
-	var err error
-	c.kinds, err = parseKinds(binary)
-	fault(err)
-	c.shard, err = parseShard(part)
-	fault(err)
-	if only != "" {
-		if c.only, err = regexp.Compile(only); err != nil {
-			fault(fmt.Errorf("--only: %w", err))
-		}
+	c.kinds, errs[1] = parseKinds(cl.binary)
+	c.shard, errs[2] = parseShard(cl.shard)
+	c.only, errs[3] = parseOnly(cl.only)
+	c.action, errs[4] = oneAction(cl.list, cl.report, cl.prepare)
+	c.suites, errs[5] = parseSuites(cl.suites, c.preset)
+	errs[6] = errors.Join(c.bounds(), c.locate())
+	return c, errors.Join(errs[:]...)
+}
+
+func parseOnly(text string) (*regexp.Regexp, error) {
+	if text == "" {
+		return nil, nil
 	}
-	c.action, err = oneAction(list, report, prepare)
-	fault(err)
-	c.suites, err = parseSuites(suites, c.preset)
-	fault(err)
-	fault(c.bounds())
-	fault(c.locate())
-	return c, errors.Join(errs...)
+	only, err := regexp.Compile(text)
+	if err != nil {
+		return nil, fmt.Errorf("--only: %w", err)
+	}
+	return only, nil
 }
 
 func usage(out io.Writer, fs *flag.FlagSet) {

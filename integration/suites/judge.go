@@ -60,10 +60,12 @@ const (
 	flaky      verdict = "flaky"                 // passes when it runs alone
 	stockOnly  verdict = "fails with stock only" //
 	unresolved verdict = "failed, not yet run again"
+	unmatched  verdict = "fails with dv; stock is not known"
+	stockFails verdict = "fails with stock; dv is not known"
 )
 
 // bad verdicts make the tool exit with 1.
-func (v verdict) bad() bool { return v == worse || v == skipsMore || v == unresolved }
+func (v verdict) bad() bool { return v == worse || v == skipsMore || v == unresolved || v == unmatched }
 
 // compare judges by the reruns alone once something failed: the first run had
 // other tests before and beside it.

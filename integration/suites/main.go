@@ -70,7 +70,10 @@ type tool struct {
 	say      func(string, ...any)
 	builder  *builder
 	launcher *launcher
-	tests    []test
+
+	tests []test
+	tree  string // of etcd's test module
+	sets  func(test, kind) (set, error)
 }
 
 func (t *tool) run(ctx context.Context) (int, error) {
@@ -109,6 +112,8 @@ func (t *tool) prepare(ctx context.Context) error {
 	defer unlock()
 	t.builder = newBuilder(w, t.say)
 	t.builder.removeOld()
+	t.tree = w.tests
+	t.sets = func(one test, k kind) (set, error) { return t.builder.set(ctx, one.suite, one.pkg, k) }
 	var tests []test
 	for _, name := range t.cfg.suites {
 		found, err := t.suiteTests(ctx, suiteByName(name))
@@ -116,6 +121,9 @@ func (t *tool) prepare(ctx context.Context) error {
 			return err
 		}
 		tests = append(tests, found...)
+	}
+	if err := presetExists(t.cfg.preset, tests); err != nil {
+		return err
 	}
 	t.tests = choose(tests, t.cfg)
 	if len(t.tests) == 0 {
@@ -193,6 +201,27 @@ func (t *tool) list(ctx context.Context, s *suite, pkg string) ([]string, error)
 	return names, nil
 }
 
+// presetExists fails when etcd no longer has a test that the preset names:
+// a preset must not shrink in silence.
+func presetExists(preset string, tests []test) error {
+	if preset == "" {
+		return nil
+	}
+	have := map[string]bool{}
+	for _, t := range tests {
+		have[t.suite.name+"."+t.name] = true
+	}
+	var errs []error
+	for suite, names := range smoke {
+		for _, n := range names {
+			if !have[suite+"."+n] {
+				errs = append(errs, fmt.Errorf("--preset=%s: etcd has no %s in %s: correct smoke.go", preset, n, suite))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // choose applies the preset, --only and --shard.
 func choose(tests []test, cfg config) []test {
 	var chosen []test
@@ -212,11 +241,6 @@ func choose(tests []test, cfg config) []test {
 	return chosen
 }
 
-// sets finds what prepare built.
-func (t *tool) sets(one test, k kind) (set, error) {
-	return t.builder.set(context.Background(), one.suite, one.pkg, k)
-}
-
 // execute runs, or only reports, and prints the table.
 func (t *tool) execute(ctx context.Context) (int, error) {
 	st, err := openStore(t.cfg.cache)
@@ -230,7 +254,7 @@ func (t *tool) execute(ctx context.Context) (int, error) {
 	defer os.RemoveAll(scratch)
 	r := &runner{
 		cfg: t.cfg, store: st, launcher: t.launcher, sets: t.sets,
-		tree: t.builder.tests, scratch: scratch, say: t.say,
+		tree: t.tree, scratch: scratch, say: t.say,
 	}
 	if err := r.load(t.tests, t.known()); err != nil {
 		return exitUsage, err

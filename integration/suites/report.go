@@ -73,7 +73,7 @@ func (c *counts) add(h history, reruns int) {
 func (sum *summary) note(r *row, t test, s, d history, kinds []kind, reruns int) {
 	v := compare(s, d, reruns)
 	if v == notRun && len(kinds) == 1 {
-		v = alone(map[kind]history{stock: s, dv: d}[kinds[0]], reruns)
+		v = alone(kinds[0], map[kind]history{stock: s, dv: d}[kinds[0]], reruns)
 	}
 	r.verdicts[v]++
 	if v.bad() {
@@ -90,7 +90,7 @@ func (sum *summary) note(r *row, t test, s, d history, kinds []kind, reruns int)
 
 // alone judges a test of which only one kind was asked for and the other is
 // unknown: whether it is the transport's fault cannot be told.
-func alone(h history, reruns int) verdict {
+func alone(k kind, h history, reruns int) verdict {
 	switch {
 	case h.first == nil:
 		return notRun
@@ -98,8 +98,12 @@ func alone(h history, reruns int) verdict {
 		return same
 	case h.settled(reruns):
 		return flaky
+	case !h.resolved(reruns):
+		return unresolved
+	case k == dv:
+		return unmatched
 	}
-	return unresolved
+	return stockFails
 }
 
 func detail(s, d history) string {
@@ -144,7 +148,7 @@ func (sum *summary) print(w io.Writer) {
 		s, d := r.counts[stock], r.counts[dv]
 		fmt.Fprintf(tw, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%.0f/%.0f\t\n", r.suite,
 			s.pass, s.skip, s.fail, d.pass, d.skip, d.fail,
-			r.verdicts[worse]+r.verdicts[unresolved], r.verdicts[skipsMore], r.verdicts[failsBoth],
+			r.verdicts[worse]+r.verdicts[unresolved]+r.verdicts[unmatched], r.verdicts[skipsMore], r.verdicts[failsBoth],
 			r.verdicts[flaky]+r.verdicts[stockOnly], r.verdicts[notRun], s.seconds, d.seconds)
 	}
 	tw.Flush()
