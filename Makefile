@@ -1,21 +1,29 @@
 # Everything is built by the go command; make only knows what belongs together.
 # Needs Go (version: see go.mod) and, for the race detector, a C compiler.
 
-SHELL   := /bin/bash
-.SHELLFLAGS := -eu -o pipefail -c
+SHELL         := /bin/bash
+.SHELLFLAGS   := -eu -o pipefail -c
 .DEFAULT_GOAL := help
+MAKEFLAGS     += --no-print-directory
 
+# A workspace around this module would refuse -modfile.
 export GOWORK := off
 
-BUILD   := .build
-MODFILE := $(BUILD)/go.mod
-GO      ?= go
-# Native builds use the server that internal/patch makes.
-MOD     := -modfile=$(MODFILE)
+GO    ?= go
+BUILD := .build
+# The module file that links the server with the transport hook.
+MOD   := -modfile=$(BUILD)/go.mod
+
+# Tests run one package per core; a whole run takes ten minutes on two.
+TIMEOUT  ?= 20m
+FUZZTIME ?= 20s
+# The race build of all of etcd costs minutes and finds nothing in a package
+# that only parses flags.
+NORACE   := github.com/raftdv/dv/cmd/etcd-dv
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: patch
 patch: ## make the etcd server with the transport hook (.build)
@@ -23,13 +31,46 @@ patch: ## make the etcd server with the transport hook (.build)
 
 .PHONY: build
 build: ## build bin/etcd-dv and bin/raftdv
-	@echo "building bin/etcd-dv and bin/raftdv (a first build compiles all of etcd: up to 5 minutes on 2 cores)"
-	@$(MAKE) --no-print-directory patch
+	@echo "building bin/etcd-dv and bin/raftdv (the first time all of etcd is compiled: up to 5 minutes on 2 cores)"
+	@$(MAKE) patch
 	@$(GO) build $(MOD) -o bin/ ./cmd/etcd-dv ./cmd/raftdv
 
 .PHONY: demo
-demo: build ## start a cluster, kill its leader, check that nothing is lost
+demo: build ## start a cluster, kill its leader, check that nothing is lost (DEMO=--tls …)
 	@bin/raftdv demo $(DEMO)
+
+.PHONY: test
+test: patch ## run all tests, with the race detector; skips are listed in the end
+	@echo "testing (the first time everything is compiled: up to 10 minutes on 2 cores)"
+	@race=-race; \
+	if [ "$$($(GO) env CGO_ENABLED)" != 1 ] || ! command -v "$$($(GO) env CC)" >/dev/null; then \
+		race=; echo "WARNING: no C compiler: testing WITHOUT the race detector (install gcc)"; \
+	fi; \
+	pkgs=$$($(GO) list $(MOD) ./... | grep -vx '$(NORACE)'); \
+	( set +e; \
+		$(GO) test -json $(MOD) $$race -timeout $(TIMEOUT) $(TESTFLAGS) $$pkgs; a=$$?; \
+		$(GO) test -json $(MOD) -timeout $(TIMEOUT) $(TESTFLAGS) $(NORACE) && exit $$a \
+	) | $(GO) run ./internal/testsum -log $(BUILD)/test.log $(TESTSUM)
+
+.PHONY: check
+check: patch ## formatting, vet, go fix, staticcheck, generated code, the rules of internal/tidy
+	@echo "rules"; $(GO) test -count=1 ./internal/tidy
+	@echo "go vet"; $(GO) vet $(MOD) ./...
+	@echo "go fix"; diff=$$($(GO) fix -diff $(MOD) ./...) || true; \
+	if [ -n "$$diff" ]; then echo "$$diff"; echo "run go fix ./..."; exit 1; fi
+	@echo "staticcheck"; $(GO) tool staticcheck ./...
+	@echo "generated code"; before=$$($(generated)); $(GO) generate $(MOD) ./...; \
+	if [ "$$before" != "$$($(generated))" ]; then echo "generated code is not up to date: commit what go generate changed"; exit 1; fi
+
+# Names and checksums of all generated files.
+generated = grep -rlE --include='*.go' --include='*.o' --exclude-dir=$(BUILD) '^// Code generated .* DO NOT EDIT' . | sort | xargs -r sha256sum
+
+.PHONY: fuzz
+fuzz: patch ## run every fuzz test for FUZZTIME (20s)
+	@grep -rnoE --include='*_test.go' --exclude-dir=$(BUILD) '^func Fuzz[A-Za-z0-9_]*' . | sed -E 's|/[^/]*:[0-9]+:func | |' | sort | \
+	while read -r dir name; do \
+		echo "$$dir $$name"; $(GO) test $(MOD) -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir" </dev/null; \
+	done
 
 .PHONY: clean
 clean: ## remove what was built

@@ -57,9 +57,9 @@ func (c Config) withDefaults() Config {
 func (c Config) Validate() error {
 	var errs []error
 	if info, err := os.Stat(c.Binary); err != nil {
-		errs = append(errs, fmt.Errorf("Binary: %w: build it first (make build)", err))
+		errs = append(errs, fmt.Errorf("no Binary to run: %w: build it first (make build)", err))
 	} else if info.IsDir() || info.Mode()&0o111 == 0 {
-		errs = append(errs, fmt.Errorf("Binary: %s cannot be run: name an etcd or etcd-dv", c.Binary))
+		errs = append(errs, fmt.Errorf("the Binary %s cannot be run: name an etcd or etcd-dv", c.Binary))
 	}
 	if c.Size < 0 {
 		errs = append(errs, fmt.Errorf("Size is %d: use 1 or more", c.Size))

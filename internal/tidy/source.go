@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 )
@@ -66,11 +65,9 @@ func Formatted(t Tree) (faults []string, err error) {
 	if len(files) == 0 {
 		return nil, nil
 	}
-	gofmt, err := exec.LookPath(filepath.Join(runtime.GOROOT(), "bin", "gofmt"))
+	gofmt, err := findGofmt()
 	if err != nil {
-		if gofmt, err = exec.LookPath("gofmt"); err != nil {
-			return nil, fmt.Errorf("gofmt comes with Go and is not there: %w", err)
-		}
+		return nil, err
 	}
 	cmd := exec.Command(gofmt, append([]string{"-s", "-l"}, files...)...)
 	cmd.Dir = t.Root
@@ -84,6 +81,21 @@ func Formatted(t Tree) (faults []string, err error) {
 		faults = append(faults, fault(strings.TrimSpace(name), "is not as gofmt -s writes it"))
 	}
 	return faults, nil
+}
+
+// findGofmt prefers the one of the go command in use.
+func findGofmt() (string, error) {
+	if root, err := exec.Command("go", "env", "GOROOT").Output(); err == nil {
+		own := filepath.Join(strings.TrimSpace(string(root)), "bin", "gofmt")
+		if _, err := exec.LookPath(own); err == nil {
+			return own, nil
+		}
+	}
+	path, err := exec.LookPath("gofmt")
+	if err != nil {
+		return "", fmt.Errorf("gofmt comes with Go and is not there: %w", err)
+	}
+	return path, nil
 }
 
 // Lengths: files and functions that a reader can hold, generated ones aside.
