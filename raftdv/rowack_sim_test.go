@@ -388,7 +388,7 @@ func runRowSim(scheme rowScheme, seed uint64, members, steps int) (err error) {
 	return s.heal()
 }
 
-var simSeeds = flag.Uint64("row-seeds", 150, "scenarios of row acks over real raft cores, for each number of members")
+var simSeeds = flag.Uint64("row-seeds", 60, "scenarios of row acks over real raft cores, for each number of members")
 
 func TestRowAcksWithRaft(t *testing.T) {
 	for _, members := range []int{3, 5} {
