@@ -72,6 +72,10 @@ fuzz: patch ## run every fuzz test for FUZZTIME (20s)
 		echo "$$dir $$name"; $(GO) test $(MOD) -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir" </dev/null; \
 	done
 
+.PHONY: etcd-suites
+etcd-suites: patch ## etcd's own tests on stock etcd and etcd-dv (SUITES='--preset smoke'; all: two hours)
+	@$(GO) run ./integration/suites $(SUITES)
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf bin $(BUILD)
