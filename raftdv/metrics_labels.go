@@ -82,6 +82,9 @@ func RefuseReasonOf(err error) RefuseReason {
 	if r, ok := errors.AsType[*RefusedError](err); ok {
 		return r.Reason
 	}
+	if errors.Is(err, ErrIdentity) {
+		return RefusedSender
+	}
 	if errors.Is(err, ErrMessageVersion) || errors.Is(err, fabric.ErrVersion) {
 		return RefusedVersion
 	}

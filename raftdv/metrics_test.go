@@ -436,6 +436,7 @@ func TestReasons(t *testing.T) {
 		fmt.Errorf("x: %w", ErrBadMessage):                       RefusedMalformed,
 		fmt.Errorf("x: %w", ErrMessageVersion):                   RefusedVersion,
 		fmt.Errorf("x: %w", fabric.ErrVersion):                   RefusedVersion,
+		fmt.Errorf("x: %w", ErrIdentity):                         RefusedSender,
 		fmt.Errorf("x: %w", refused(1, RefusedSender, "reason")): RefusedSender,
 	} {
 		if got := RefuseReasonOf(err); got != want {

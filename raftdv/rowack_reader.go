@@ -32,15 +32,19 @@ func NewRowReader(self, owner fabric.MemberID) *RowReader {
 // message's term is the row's, so that raft drops what is of an older term by
 // itself. Messages own their memory.
 //
-// Rows that are older than one seen before make nothing. A newer row that
-// moves in a direction in which it never moves is refused: the error is a
-// *RefusedError, and the row is forgotten. Rows without the section make
-// nothing.
+// Rows whose version is not above that of one seen before make nothing, nor do
+// rows without the section. Refused with a *RefusedError, and forgotten, are
+// rows of an older incarnation, as a member whose incarnations do not rise would
+// otherwise never be heard and nobody would know why, and newer rows with a
+// field that moves where it never moves.
 func (r *RowReader) Observe(dst []*raftpb.Message, row *fabric.Row) ([]*raftpb.Message, error) {
 	if row.Owner != r.owner {
 		return dst, refused(r.owner, RefusedRow, "row of %s", row.Owner)
 	}
-	if row.Incarnation < r.incarnation || row.Incarnation == r.incarnation && row.Version <= r.version {
+	if row.Incarnation < r.incarnation {
+		return dst, refused(r.owner, RefusedRow, "row of incarnation %d after one of %d: late, or the member's clock went back", row.Incarnation, r.incarnation)
+	}
+	if row.Incarnation == r.incarnation && row.Version <= r.version {
 		return dst, nil
 	}
 	section, ok := fabric.FindSection(row.Sections, fabric.SectionRaft)

@@ -175,7 +175,7 @@ func (s *rowSim) deliverFrame(i int) error {
 func (s *rowSim) deliverRow(r simRow) error {
 	n := s.nodes[r.to-1]
 	msgs, err := n.reader(s, uint64(r.row.Owner)).Observe(nil, &r.row)
-	if err != nil {
+	if err != nil && r.row.Incarnation == s.nodes[r.row.Owner-1].row.Incarnation {
 		return err
 	}
 	for _, m := range msgs {

@@ -330,6 +330,12 @@ func (m *rowModel) publish() {
 
 func (m *rowModel) deliver(p publishedRow, to uint64) error {
 	got, err := m.readers[to].Observe(nil, &p.row)
+	if p.row.Incarnation < m.seen[to].row.Incarnation {
+		if err == nil || len(got) > 0 {
+			return fmt.Errorf("row of an older incarnation made %v", got)
+		}
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("row of an honest member: %w", err)
 	}
@@ -513,7 +519,7 @@ func TestRowReaderObserve(t *testing.T) {
 	restarted := rowOf(w, 2, 1)
 	check("a new incarnation", restarted, "MsgAppResp 3→1 term 7 index 4 context ")
 	w.Note(accept(3, 1, 7, 5))
-	check("late rows of the old one", &fabric.Row{Owner: 3, Incarnation: 1, Version: 99, Sections: rowOf(w, 1, 1).Sections}, "")
+	check("late rows of the old one", &fabric.Row{Owner: 3, Incarnation: 1, Version: 99, Sections: rowOf(w, 1, 1).Sections}, "refused")
 	check("another member's row", &fabric.Row{Owner: 4, Incarnation: 9, Version: 1, Sections: first.Sections}, "refused")
 	check("no section", &fabric.Row{Owner: 3, Incarnation: 2, Version: 5}, "")
 	if got := observe(t, fresh, restarted); got == "" {
