@@ -1,0 +1,286 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"go.etcd.io/etcd/client/pkg/v3/transport"
+
+	"github.com/raftdv/dv/raftdv"
+)
+
+// The values of TransportConfig.Sealed.
+const (
+	SealedBoth = "both"
+	Clear      = "clear"
+	Sealed     = "sealed"
+)
+
+const (
+	defaultSize     = 256
+	defaultWindow   = 256
+	defaultPairs    = 6
+	defaultDuration = 400 * time.Millisecond
+	defaultSpin     = 200 * time.Microsecond
+	minMembers      = 2
+	// rttShare is the part of Duration that round trips are measured for.
+	rttShare = 0.5
+	// openTime is what opening and closing one cell's groups takes, for the
+	// estimate.
+	openTime = 2 * time.Second
+	// certYears is how long the certificates of a sealed run are valid.
+	certYears = 1
+)
+
+// TransportConfig says what to measure. The zero value of every field is its
+// default.
+type TransportConfig struct {
+	// Ports to compare with rafthttp: the names of fabrics, or PortRafthttp.
+	// Default udp, stream.
+	Ports []string
+	// Members are the sizes of the groups. Default 3, 5, 7.
+	Members []int
+	// Size of an entry in bytes. Default 256.
+	Size int
+	// Sealed: Clear compares over http, Sealed over https, SealedBoth both.
+	// Default SealedBoth.
+	Sealed string
+	// Window bounds the entries in flight. Default 256.
+	Window int
+	// Pairs of measurements for each ratio. Default 6.
+	Pairs int
+	// Duration of one measurement of deliveries; round trips take half of it.
+	// Default 400ms.
+	Duration time.Duration
+	// Spin is how long the transport's receivers poll in the spinning
+	// measurement. Default 200µs.
+	Spin time.Duration
+	// Progress is told what is going on. Default nobody.
+	Progress func(format string, args ...any)
+}
+
+func (c TransportConfig) withDefaults() TransportConfig {
+	if len(c.Ports) == 0 {
+		c.Ports = []string{raftdv.FabricUDP, raftdv.FabricStream}
+	}
+	if len(c.Members) == 0 {
+		c.Members = []int{3, 5, 7}
+	}
+	orDefault(&c.Size, defaultSize)
+	orDefault(&c.Sealed, SealedBoth)
+	orDefault(&c.Window, defaultWindow)
+	orDefault(&c.Pairs, defaultPairs)
+	orDefault(&c.Duration, defaultDuration)
+	orDefault(&c.Spin, defaultSpin)
+	if c.Progress == nil {
+		c.Progress = func(string, ...any) {}
+	}
+	return c
+}
+
+func orDefault[T comparable](field *T, def T) {
+	if *field == *new(T) {
+		*field = def
+	}
+}
+
+// Validate returns all faults at once.
+func (c TransportConfig) Validate() error {
+	c = c.withDefaults()
+	var errs []error
+	known := []string{raftdv.FabricUDP, raftdv.FabricStream, PortRafthttp}
+	for _, p := range c.Ports {
+		if !slices.Contains(known, p) {
+			errs = append(errs, fmt.Errorf("port %q is unknown: use any of %v", p, known))
+		}
+	}
+	for _, n := range c.Members {
+		if n < minMembers {
+			errs = append(errs, fmt.Errorf("%d members have nobody to send to: use %d or more", n, minMembers))
+		}
+	}
+	if c.Size < minSize {
+		errs = append(errs, fmt.Errorf("entries of %d bytes are too small: use %d or more", c.Size, minSize))
+	}
+	if !slices.Contains([]string{SealedBoth, Clear, Sealed}, c.Sealed) {
+		errs = append(errs, fmt.Errorf("sealed=%q is unknown: use %s, %s or %s", c.Sealed, SealedBoth, Clear, Sealed))
+	}
+	if c.Window < 2 {
+		errs = append(errs, fmt.Errorf("a window of %d cannot be halved: use 2 or more", c.Window))
+	}
+	if c.Pairs < 1 {
+		errs = append(errs, fmt.Errorf("%d pairs measure nothing: use 1 or more", c.Pairs))
+	}
+	if c.Duration < 0 || c.Spin < 0 {
+		errs = append(errs, errors.New("durations cannot be negative"))
+	}
+	return errors.Join(errs...)
+}
+
+// Estimate is about how long RunTransport takes.
+func (c TransportConfig) Estimate() time.Duration {
+	c = c.withDefaults()
+	pair := 2*c.Duration + time.Duration(3*rttShare*float64(c.Duration))
+	return time.Duration(len(c.cells())) * (time.Duration(c.Pairs)*pair + c.Duration + openTime)
+}
+
+// cell is one line of the result.
+type cell struct {
+	port    string
+	members int
+	sealed  bool
+}
+
+func (c cell) String() string {
+	if c.sealed {
+		return fmt.Sprintf("%s, %d members, sealed", c.port, c.members)
+	}
+	return fmt.Sprintf("%s, %d members, clear", c.port, c.members)
+}
+
+func (c TransportConfig) cells() (cells []cell) {
+	for _, port := range c.Ports {
+		for _, sealed := range []bool{false, true} {
+			if sealed && c.Sealed == Clear || !sealed && c.Sealed == Sealed {
+				continue
+			}
+			for _, n := range c.Members {
+				cells = append(cells, cell{port, n, sealed})
+			}
+		}
+	}
+	return cells
+}
+
+// RunTransport measures and calls report for each port, number of members and
+// clear or sealed, as soon as it is known.
+func RunTransport(ctx context.Context, cfg TransportConfig, report func(TransportResult)) error {
+	cfg = cfg.withDefaults()
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	certs, remove, err := certificates(cfg.Sealed != Clear)
+	if err != nil {
+		return err
+	}
+	defer remove()
+	cells := cfg.cells()
+	cfg.Progress("%d comparisons of %d pairs, about %v", len(cells), cfg.Pairs, cfg.Estimate().Round(time.Second))
+	for i, c := range cells {
+		cfg.Progress("%d/%d: %v", i+1, len(cells), c)
+		r, err := runCell(ctx, cfg, c, portSystem(c.port, 0), portSystem(c.port, cfg.Spin), certs)
+		if err != nil {
+			return fmt.Errorf("%v: %w", c, err)
+		}
+		report(r)
+	}
+	return nil
+}
+
+// portSystem is the whole transport on one port alone.
+func portSystem(port string, spin time.Duration) *system {
+	if port == PortRafthttp {
+		return stockSystem("rafthttp again")
+	}
+	return dvSystem(port, spin)
+}
+
+func certificates(wanted bool) (*transport.TLSInfo, func(), error) {
+	if !wanted {
+		return nil, func() {}, nil
+	}
+	dir, err := os.MkdirTemp("", "raftdv-bench-")
+	if err != nil {
+		return nil, nil, err
+	}
+	remove := func() { os.RemoveAll(dir) }
+	info, err := transport.SelfCert(zap.NewNop(), dir, []string{"127.0.0.1:0"}, certYears)
+	if err != nil {
+		remove()
+		return nil, nil, fmt.Errorf("make certificates: %w", err)
+	}
+	return &info, remove, nil
+}
+
+// rig is everything that one cell needs, open at the same time.
+type rig struct{ ours, base, spin, null *group }
+
+func runCell(ctx context.Context, cfg TransportConfig, c cell, ours, spin *system, certs *transport.TLSInfo) (TransportResult, error) {
+	if !c.sealed {
+		certs = nil
+	}
+	var r rig
+	for _, o := range []struct {
+		g   **group
+		sys *system
+	}{{&r.base, stockSystem(PortRafthttp)}, {&r.ours, ours}, {&r.spin, spin}, {&r.null, nullSystem()}} {
+		g, err := openGroup(ctx, o.sys, c.members, certs)
+		if err != nil {
+			return TransportResult{}, err
+		}
+		defer g.close()
+		*o.g = g
+	}
+	var s samples
+	for i := range cfg.Pairs {
+		if err := r.pair(ctx, cfg, i%2 == 1, &s); err != nil {
+			return TransportResult{}, err
+		}
+	}
+	null, err := runFlood(ctx, r.null, cfg.Size, cfg.Window, cfg.Duration/2)
+	if err != nil {
+		return TransportResult{}, err
+	}
+	return s.result(cfg, c, null), nil
+}
+
+// samples has one entry for each pair.
+type samples struct{ ours, base, spin series }
+
+type series struct{ perSecond, cpu, allocs, p50, p99 []float64 }
+
+func (s *series) flood(r floodResult) {
+	s.perSecond = append(s.perSecond, r.perSecond)
+	s.cpu = append(s.cpu, r.cpu)
+	s.allocs = append(s.allocs, r.allocs)
+}
+
+func (s *series) rtt(r rttResult) {
+	s.p50 = append(s.p50, r.p50)
+	s.p99 = append(s.p99, r.p99)
+}
+
+// pair measures both sides once, in the other order if swapped.
+func (r *rig) pair(ctx context.Context, cfg TransportConfig, swapped bool, s *samples) error {
+	type side struct {
+		g    *group
+		into *series
+	}
+	floods := []side{{r.base, &s.base}, {r.ours, &s.ours}}
+	rtts := []side{{r.base, &s.base}, {r.ours, &s.ours}, {r.spin, &s.spin}}
+	if swapped {
+		slices.Reverse(floods)
+		slices.Reverse(rtts)
+	}
+	for _, f := range floods {
+		res, err := runFlood(ctx, f.g, cfg.Size, cfg.Window, cfg.Duration)
+		if err != nil {
+			return err
+		}
+		f.into.flood(res)
+	}
+	for _, f := range rtts {
+		res, err := runPingpong(ctx, f.g, cfg.Size, time.Duration(rttShare*float64(cfg.Duration)))
+		if err != nil {
+			return err
+		}
+		f.into.rtt(res)
+	}
+	return nil
+}
