@@ -135,14 +135,14 @@ func names(families []*dto.MetricFamily) (list []string) {
 
 // shape is all of a family but its values.
 func shape(f *dto.MetricFamily) string {
-	s := fmt.Sprintf("%s %v %q", f.GetName(), f.GetType(), f.GetHelp())
+	parts := []string{fmt.Sprintf("%s %v %q", f.GetName(), f.GetType(), f.GetHelp())}
 	for _, l := range f.Metric[0].Label {
-		s += " " + l.GetName()
+		parts = append(parts, l.GetName())
 	}
 	for _, b := range f.Metric[0].Histogram.GetBucket() {
-		s += fmt.Sprintf(" %g", b.GetUpperBound())
+		parts = append(parts, fmt.Sprint(b.GetUpperBound()))
 	}
-	return s
+	return strings.Join(parts, " ")
 }
 
 // A different help text is what an etcd of another version could bring.
