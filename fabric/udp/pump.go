@@ -1,0 +1,147 @@
+package udp
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/raftdv/dv/fabric"
+)
+
+// pumpRounds bounds what the pump sends to one peer before it looks at the
+// others.
+const pumpRounds = 8
+
+// pump is the goroutine that runs timers and sends what others left behind. It
+// never calls the handler.
+type pump struct {
+	port  *Port
+	wake  chan struct{}
+	timer *time.Timer
+	// at is the time that the timer is set for; armMu orders changes.
+	at    atomic.Int64
+	armMu sync.Mutex
+	// watching: handler calls are looked after every StuckAfter.
+	watching atomic.Bool
+
+	mu   sync.Mutex
+	list []*peer // that have something to send
+
+	spare    []*peer // pump goroutine only
+	ev       events
+	lastSeen uint64
+}
+
+func (p *pump) init(port *Port) {
+	p.port, p.wake = port, make(chan struct{}, 1)
+	p.timer = time.NewTimer(time.Hour)
+	p.at.Store(farFuture)
+}
+
+// queue has the pump send to a peer; its mu is held.
+func (p *pump) queue(pe *peer) {
+	if pe.queued {
+		return
+	}
+	pe.queued = true
+	p.mu.Lock()
+	p.list = append(p.list, pe)
+	first := len(p.list) == 1
+	p.mu.Unlock()
+	if first {
+		select {
+		case p.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// arm has the timers run at t at the latest.
+func (p *pump) arm(t int64) {
+	if t >= p.at.Load() {
+		return
+	}
+	p.armMu.Lock()
+	defer p.armMu.Unlock()
+	if t < p.at.Load() {
+		p.at.Store(t)
+		p.timer.Reset(time.Duration(max(t-p.port.now(), 0)))
+	}
+}
+
+// watch has handler calls looked after.
+func (p *pump) watch(now int64) {
+	if !p.watching.Load() {
+		p.watching.Store(true)
+		p.arm(now + int64(p.port.cfg.StuckAfter))
+	}
+}
+
+func (p *pump) run() {
+	defer p.timer.Stop()
+	for {
+		select {
+		case <-p.wake:
+		case <-p.timer.C:
+		case <-p.port.done:
+			return
+		}
+		for p.send() {
+		}
+		if p.port.now() >= p.at.Load() {
+			p.tick()
+		}
+	}
+}
+
+// send serves the queue once and reports whether there was one.
+func (p *pump) send() bool {
+	p.mu.Lock()
+	p.list, p.spare = p.spare[:0], p.list
+	p.mu.Unlock()
+	for _, pe := range p.spare {
+		pe.mu.Lock()
+		pe.queued = false
+		pe.transmit(pumpRounds, true)
+		pe.mu.Unlock()
+	}
+	return len(p.spare) > 0
+}
+
+// tick runs what is due for all peers.
+func (p *pump) tick() {
+	p.armMu.Lock()
+	p.at.Store(farFuture)
+	p.armMu.Unlock()
+	next := p.checkReader()
+	for _, pe := range p.port.peers.Load().list {
+		p.ev.reset()
+		pe.mu.Lock()
+		next = min(next, pe.tick(p.port.now(), &p.ev))
+		pe.mu.Unlock()
+	}
+	p.arm(next)
+}
+
+// checkReader replaces the reader if it is stuck in a handler call, and returns
+// when to look again.
+func (p *pump) checkReader() int64 {
+	if !p.watching.Load() {
+		return farFuture
+	}
+	d, now := p.port.reader.Load().d, p.port.now()
+	since, seen := d.since.Load(), d.calls.Load()
+	if since != 0 && now-since >= int64(p.port.cfg.StuckAfter) {
+		p.port.replaceReader()
+	} else if since == 0 && seen == p.lastSeen {
+		p.watching.Store(false)
+		if d.since.Load() == 0 {
+			return farFuture
+		}
+		p.watching.Store(true)
+	}
+	p.lastSeen = seen
+	return now + int64(p.port.cfg.StuckAfter)
+}
+
+var _ fabric.Port = (*Port)(nil)
