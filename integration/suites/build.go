@@ -55,7 +55,7 @@ func (b *builder) set(ctx context.Context, s *suite, pkg string, k kind) (set, e
 	}
 	made := set{test: test}
 	parts := []string{b.identity(test)}
-	if !s.linked {
+	if !s.linked && !s.alone {
 		programs, err := b.programs(ctx, s, k)
 		if err != nil {
 			return set{}, err

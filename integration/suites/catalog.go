@@ -28,6 +28,8 @@ type suite struct {
 	// linked: the server is part of the test program, which is then built once
 	// for each kind. Otherwise the tests run the programs of a folder.
 	linked bool
+	// alone: the tests need no server at all.
+	alone bool
 	// lastRelease: the folder of programs has the previous minor version too.
 	lastRelease bool
 	// optional suites run only when they are named.
@@ -87,6 +89,10 @@ var catalog = []*suite{
 	{
 		name: "robustness", about: "faults under load, checked for linearizability",
 		pkgs: []string{"robustness"}, optional: true, timeout: robustnessTimeout, tests: robustnessRuns,
+	},
+	{
+		name: "validate", about: "the checker of histories that the robustness tests use",
+		pkgs: []string{"robustness/validate"}, optional: true, alone: true, timeout: linkedTimeout,
 	},
 }
 

@@ -51,7 +51,7 @@ func TestConfigFaultsAllAtOnce(t *testing.T) {
 }
 
 func TestSuiteNames(t *testing.T) {
-	for text, want := range map[string]int{"": len(catalog) - 2, "all": len(catalog), "e2e,integration": 2, "robustness": 1} {
+	for text, want := range map[string]int{"": len(catalog) - 3, "all": len(catalog), "e2e,integration": 2, "robustness": 1} {
 		got, err := parseSuites(text, "")
 		if err != nil || len(got) != want {
 			t.Errorf("%q: %q, %v; want %d", text, got, err, want)

@@ -21,15 +21,17 @@ type tally struct {
 	passes  int     // subtests
 	skips   []string
 	fails   []string
-	problem string // the first line that looks like the reason
+	problem string // what looks like the reason
 }
 
 // With -test.v=test2json the testing package puts a control character before
 // what it writes itself, so that it is found after any unfinished line of a
 // server's log.
 var (
-	resultLine  = regexp.MustCompile(`(?m)(?:^|\x16)[ \t]*--- (PASS|SKIP|FAIL): (\S+) \(`)
-	problemLine = regexp.MustCompile(`(?m)^.*(?:panic: |fatal error: |WARNING: DATA RACE|^\s+Error:\s|\.go:\d+: ).*$`)
+	resultLine = regexp.MustCompile(`(?m)(?:^|\x16)[ \t]*--- (PASS|SKIP|FAIL): (\S+) \(`)
+	crashLine  = regexp.MustCompile(`(?m)^.*(?:panic: |fatal error: |WARNING: DATA RACE).*$`)
+	assertLine = regexp.MustCompile(`(?m)^\s+Error:\s+(.*\n.*)$`)
+	errorLine  = regexp.MustCompile(`(?m)^\s+\S+_test\.go:\d+: .*$`)
 )
 
 // readOutput finds the results of a test and its subtests.
@@ -58,9 +60,18 @@ func readOutput(text []byte, name string) tally {
 // problemBytes of a line are shown.
 const problemBytes = 200
 
+// problem finds a crash, or else the first failed assertion, or else the last
+// line that the test itself logged.
 func problem(text []byte) string {
-	line := strings.TrimSpace(strings.TrimLeft(string(problemLine.Find(text)), "\x16"))
-	return line[:min(len(line), problemBytes)]
+	line := crashLine.Find(text)
+	if m := assertLine.FindSubmatch(text); line == nil && m != nil {
+		line = m[1]
+	}
+	if all := errorLine.FindAll(text, -1); line == nil && len(all) > 0 {
+		line = all[len(all)-1]
+	}
+	words := strings.Join(strings.Fields(strings.Trim(string(line), "\x16")), " ")
+	return words[:min(len(words), problemBytes)]
 }
 
 // judgeRun turns the end of a test's process and its output into a result.

@@ -6,18 +6,16 @@ var smoke = map[string][]string{
 	"integration": {
 		"TestTLSClusterOf3", "TestNetworkPartition5MembersLeaderInMinority",
 		"TestNetworkPartition5MembersLeaderInMajority", "TestNetworkPartition4Members",
-		"TestRestartRemoved", "TestConcurrentRemoveMember", "TestAddMemberAfterClusterFullRotation",
+		"TestConcurrentRemoveMember", "TestAddMemberAfterClusterFullRotation",
 		"TestPauseMember", "TestSnapshotAndRestartMember", "TestMoveLeader", "TestPeriodicCheckDetectsCorruption",
 	},
 	"e2e": {
 		"TestNoErrorLogsDuringNormalOperations", "TestEtcdPeerLocalAddr", "TestEtcdPeerCNAuth", "TestEtcdPeerNameAuth",
-		"TestEtcdPeerMultiCNAuth", "TestEtcdUnixPeers", "TestEtcdMultiPeer", "TestConnectionMultiplexing",
+		"TestEtcdPeerMultiCNAuth", "TestEtcdUnixPeers", "TestEtcdMultiPeer",
 		"TestMemberReplace", "TestCtlV3MemberAddAsLearner", "TestCtlV3MemberUpdatePeerTLS",
 		"TestCtlV3MoveLeaderScenarios", "TestMixVersionsSnapshotByAddingMember",
 		"TestMixVersionsSnapshotByMockingPartition", "TestPeriodicCheckDetectsCorruption",
-		"TestCompactHashCheckDetectCorruption", "TestRuntimeReconfigGrowClusterSize",
-		"TestRuntimeReconfigDecreaseClusterSize", "TestReproduce19406", "TestV3LearnerMetricApplyFromSnapshotTest",
+		"TestCompactHashCheckDetectCorruption", "TestRuntimeReconfigDecreaseClusterSize", "TestV3LearnerMetricApplyFromSnapshotTest",
 		"TestTLSClusterOf5UsingV3Discovery_1endpoint",
 	},
-	"common-e2e": {"TestMemberAdd", "TestMemberRemove"},
 }

@@ -99,7 +99,11 @@ func TestOrphan(t *testing.T) {
 }
 
 func started(t *testing.T, name string) {
-	if err := os.WriteFile(filepath.Join(os.Getenv("FAKE_DIR"), name), fmt.Append(nil, os.Getpid()), 0o644); err != nil {
+	path := filepath.Join(os.Getenv("FAKE_DIR"), name)
+	if err := os.WriteFile(path+".new", fmt.Append(nil, os.Getpid()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
 		t.Fatal(err)
 	}
 }
