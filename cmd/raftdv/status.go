@@ -26,6 +26,9 @@ const (
 	defaultStatusTimeout = 5 * time.Second
 	// maxStatus bounds what one endpoint may answer.
 	maxStatus = 8 << 20
+	maxReason = 1 << 10
+
+	wantsTLS = "the member wants TLS there: write https://, with --cacert, --cert and --key as for etcdctl"
 )
 
 type statusConfig struct {
@@ -150,6 +153,10 @@ func fetchStates(ctx context.Context, client *http.Client, endpoint string, into
 	case http.StatusNotFound:
 		return errors.New("it answers but has no transport to show: either this is stock etcd, or the URL is none of --listen-client-urls and --listen-metrics-urls")
 	default:
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, maxReason))
+		if strings.Contains(string(text), "HTTP request to an HTTPS server") {
+			return errors.New(wantsTLS)
+		}
 		return fmt.Errorf("it answered %s: look into the member's log", resp.Status)
 	}
 	if err := json.NewDecoder(http.MaxBytesReader(nil, resp.Body, maxStatus)).Decode(into); err != nil {
@@ -174,7 +181,7 @@ func explain(err error) error {
 	case strings.Contains(text, "HTTP response to HTTPS client"):
 		remedy = "the member does not use TLS there: write http://"
 	case strings.Contains(text, "malformed HTTP response"), errors.Is(err, io.EOF):
-		remedy = "the member may want TLS there: write https://, with --cacert, --cert and --key as for etcdctl"
+		remedy = wantsTLS
 	case strings.Contains(text, "unknown authority"):
 		remedy = "give the CA of the members with --cacert"
 	case strings.Contains(text, "certificate required"), strings.Contains(text, "bad certificate"):
