@@ -17,9 +17,9 @@ import (
 // cheap to keep (it holds at most three partly used chunks, 24 KiB) and not for
 // concurrent use: have one for each peer.
 //
-// All lengths are checked before anything is allocated. Memory is bounded by
-// five times the bytes of the body; in the protobuf form, by sixteen times plus
-// 256 KiB (maxNested).
+// All lengths are checked before anything is allocated. The memory of a message
+// is bounded by five times the bytes of its body or, where protobuf is involved,
+// by sixteen times plus 256 KiB (maxNested).
 type Decoder struct {
 	slabs slabs
 }
