@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -148,6 +149,9 @@ func TestConfigFile(t *testing.T) {
 	}
 	defer c.Close()
 	m := c.Members()[0]
+	if n := len(debugStates(t, m)); n != 1 { // the control: without the dv map
+		t.Errorf("%d transports, want 1", n)
+	}
 	m.Stop() // its ports are free and known to c
 
 	dir := t.TempDir()
@@ -175,6 +179,7 @@ dv:
 		t.Fatal(err)
 	}
 	err = m.WaitAnswer(ctx)
+	transports := debugStates(t, m)
 	cmd.Process.Kill()
 	cmd.Wait()
 	if err != nil {
@@ -183,7 +188,26 @@ dv:
 	if _, err := os.Stat(filepath.Join(dir, "rel", "data", "member")); err != nil {
 		t.Error(err)
 	}
-	if !strings.Contains(log.String(), `"mode":"off"`) {
-		t.Errorf("the dv map did not reach the transport:\n%s", log.String())
+	if len(transports) != 0 {
+		t.Errorf("the dv map did not reach the transport: %v", transports)
 	}
+}
+
+// debugStates returns what the member shows of its transports.
+func debugStates(t *testing.T, m *cluster.Member) (states []map[string]any) {
+	t.Helper()
+	hc, err := m.HTTPClient()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hc.CloseIdleConnections()
+	resp, err := hc.Get(m.ClientURL + "/debug/dv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(&states); err != nil {
+		t.Fatal(err)
+	}
+	return states
 }

@@ -20,21 +20,26 @@ func etcdDV(t *testing.T) string {
 }
 
 func TestRun(t *testing.T) {
-	for _, tls := range []bool{false, true} {
-		name := "clear"
-		if tls {
-			name = "tls"
-		}
+	for name, tc := range map[string]struct {
+		cfg   Config
+		paths []string
+	}{
+		"clear":  {Config{}, []string{"m1 -> m2: udp", "m2 -> m3: udp", "m3 -> m1: udp"}},
+		"tls":    {Config{TLS: true}, []string{"m1 -> m2: udp", "m2 -> m3: udp", "m3 -> m1: udp"}},
+		"stream": {Config{Args: []string{"--dv-fabrics=stream"}}, []string{"m1 -> m2: stream", "m3 -> m1: stream"}},
+		"off":    {Config{Args: []string{"--dv-mode=off"}}, []string{"m1 -> all peers: stock rafthttp", "m3 -> all peers: stock rafthttp"}},
+	} {
 		t.Run(name, func(t *testing.T) {
 			var out strings.Builder
-			cfg := Config{Binary: etcdDV(t), TLS: tls, Load: time.Second}
+			cfg := tc.cfg
+			cfg.Binary, cfg.Load = etcdDV(t), time.Second
 			if err := Run(t.Context(), cfg, &out); err != nil {
 				t.Fatalf("%v\n%s", err, out.String())
 			}
-			for _, want := range []string{
+			for _, want := range append([]string{
 				"starting 3 members", "puts acknowledged", "kill -9 of the leader",
-				"first put acknowledged", "is back", "none lost", "peer paths", "stopping all members",
-			} {
+				"first put acknowledged", "is back", "none lost", "stopping all members",
+			}, tc.paths...) {
 				if !strings.Contains(out.String(), want) {
 					t.Errorf("no %q in:\n%s", want, out.String())
 				}

@@ -16,6 +16,12 @@ const (
 	debugTimeout = 2 * time.Second
 	maxDebug     = 1 << 20
 	stockPath    = "stock rafthttp"
+
+	// A member that came back is on rafthttp until its fabrics are up; the
+	// summary waits for that, but not for ever.
+	fallbackPath  = "rafthttp"
+	settleEvery   = 100 * time.Millisecond
+	settleTimeout = 10 * time.Second
 )
 
 // state is the part of /debug/dv that the summary shows.
@@ -27,15 +33,30 @@ type state struct {
 	} `json:"peers"`
 }
 
+// settledPaths returns the paths when none falls back to rafthttp any more, or
+// as they are after settleTimeout.
+func settledPaths(ctx context.Context, members []*cluster.Member) []string {
+	t := time.NewTicker(settleEvery)
+	defer t.Stop()
+	for deadline := time.Now().Add(settleTimeout); ; {
+		lines, settled := paths(ctx, members)
+		if settled || ctx.Err() != nil || time.Now().After(deadline) {
+			return lines
+		}
+		<-t.C
+	}
+}
+
 // paths returns which way the messages of each member take to each of its
-// peers, one line each. A member that shows no transport runs on rafthttp.
-func paths(ctx context.Context, members []*cluster.Member) []string {
+// peers, one line each, and whether that is likely to stay. A member that
+// shows no transport runs on rafthttp.
+func paths(ctx context.Context, members []*cluster.Member) (lines []string, settled bool) {
 	states, names := map[*cluster.Member][]state{}, map[string]string{}
-	var lines []string
+	settled = true
 	for _, m := range members {
 		st, err := fetchState(ctx, m)
 		if err != nil {
-			lines = append(lines, fmt.Sprintf("%s: unknown (%v)", m.Name, err))
+			lines, settled = append(lines, fmt.Sprintf("%s: unknown (%v)", m.Name, err)), false
 			continue
 		}
 		states[m] = st
@@ -49,11 +70,12 @@ func paths(ctx context.Context, members []*cluster.Member) []string {
 	for _, m := range members {
 		for _, s := range states[m] {
 			for _, p := range s.Peers {
+				settled = settled && p.Path != fallbackPath
 				lines = append(lines, fmt.Sprintf("%s -> %s: %s", m.Name, cmp.Or(names[p.Member], p.Member), p.Path))
 			}
 		}
 	}
-	return lines
+	return lines, settled
 }
 
 func fetchState(ctx context.Context, m *cluster.Member) ([]state, error) {

@@ -40,7 +40,7 @@ func (r *run) summary(ctx context.Context) {
 	r.out.say("  put/s               %.0f (%d writers)", r.rate, writers)
 	r.out.say("  recovery            %v from kill -9 of the leader to the next acknowledged put", r.recovery.Round(time.Millisecond))
 	r.out.say("  peer paths")
-	for _, l := range paths(ctx, r.cluster.Members()) {
+	for _, l := range settledPaths(ctx, r.cluster.Members()) {
 		r.out.say("    %s", l)
 	}
 	r.byHand()

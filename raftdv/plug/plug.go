@@ -3,6 +3,7 @@ package plug
 import (
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"sync"
 
 	"go.uber.org/zap"
@@ -10,6 +11,8 @@ import (
 	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/etcd/server/v3/config"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp"
+
+	"github.com/raftdv/dv/raftdv"
 )
 
 // Transport is what the etcd server needs of its peer transport. It asserts
@@ -84,28 +87,33 @@ func New(cfg config.ServerConfig, stock *rafthttp.Transport) Transport {
 	return choose(s, cfg, stock)
 }
 
-func choose(s Settings, cfg config.ServerConfig, stock *rafthttp.Transport) Transport {
-	if s.Mode == Require {
-		return refused{stock, fmt.Errorf("dv-mode=require: this version has no fabric to require yet: use dv-mode=auto")}
-	}
-	if stock.Logger != nil {
-		stock.Logger.Info("raftdv: peer traffic uses rafthttp", zap.String("mode", string(s.Mode)), zap.String("member", cfg.Name))
-	}
-	return stock
-}
+// incarnationFile keeps, in the member's directory, what makes its
+// incarnations rise.
+const incarnationFile = "dv-incarnation"
 
-// debugPath shows the state of the transports of this process: a JSON list,
-// empty while there are none.
-const debugPath = "/debug/dv"
+func choose(s Settings, cfg config.ServerConfig, stock *rafthttp.Transport) Transport {
+	s = s.WithDefaults()
+	if s.Mode == Off {
+		if stock.Logger != nil {
+			stock.Logger.Info("raftdv: peer traffic uses rafthttp", zap.String("mode", string(s.Mode)), zap.String("member", cfg.Name))
+		}
+		return stock
+	}
+	return &raftdv.Transport{
+		Logger: stock.Logger, DialTimeout: stock.DialTimeout, DialRetryFrequency: stock.DialRetryFrequency, TLSInfo: stock.TLSInfo,
+		ID: stock.ID, URLs: stock.URLs, ClusterID: stock.ClusterID, Raft: stock.Raft, Snapshotter: stock.Snapshotter,
+		ServerStats: stock.ServerStats, LeaderStats: stock.LeaderStats, ErrorC: stock.ErrorC,
+		Config: raftdv.Config{
+			Require: s.Mode == Require, Fabrics: s.Fabrics, ListenUDP: s.ListenUDP, AdvertiseUDP: s.AdvertiseUDP,
+			TrustFabric: s.Liveness == Fabric, ControlTimeout: s.ControlTimeout,
+			IncarnationFile: filepath.Join(cfg.MemberDir(), incarnationFile),
+		},
+	}
+}
 
 // HandleDebug is called by the patched server for every listener that serves
 // the metrics, and so shares their protection.
-func HandleDebug(mux *http.ServeMux) {
-	mux.HandleFunc(debugPath, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		fmt.Fprintln(w, "[]")
-	})
-}
+func HandleDebug(mux *http.ServeMux) { mux.Handle(raftdv.DebugPath, raftdv.DebugHandler()) }
 
 // refused is a transport that does not start.
 type refused struct {

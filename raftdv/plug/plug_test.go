@@ -1,11 +1,24 @@
 package plug
 
 import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
 
+	"go.uber.org/zap"
+
+	"go.etcd.io/etcd/client/pkg/v3/transport"
+	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/etcd/server/v3/config"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/snap"
+	stats "go.etcd.io/etcd/server/v3/etcdserver/api/v2stats"
+
+	"github.com/raftdv/dv/raftdv"
 )
 
 // reset gives a test a process that nothing was configured in.
@@ -30,6 +43,67 @@ func TestOffIsTheStockTransport(t *testing.T) {
 	stock := &rafthttp.Transport{}
 	if got := New(config.ServerConfig{}, stock); got != Transport(stock) {
 		t.Errorf("got %T, want the transport that was handed in", got)
+	}
+}
+
+// Every parameter that the server fills in must reach the transport that runs:
+// both structs spell them alike.
+func TestReplaceKeepsEveryParameter(t *testing.T) {
+	stock := &rafthttp.Transport{
+		Logger: zap.NewNop(), DialTimeout: time.Second, DialRetryFrequency: 3, TLSInfo: transport.TLSInfo{CertFile: "c"},
+		ID: 1, URLs: types.MustNewURLs([]string{"http://127.0.0.1:1"}), ClusterID: 2, Raft: noRaft{}, Snapshotter: snap.New(nil, "d"),
+		ServerStats: stats.NewServerStats("n", "1"), LeaderStats: stats.NewLeaderStats(nil, "1"), ErrorC: make(chan error),
+	}
+	got := reflect.ValueOf(replace(Settings{}.WithDefaults(), config.ServerConfig{DataDir: "d"}, stock)).Elem()
+	from := reflect.ValueOf(stock).Elem()
+	for i := range from.NumField() {
+		f := from.Type().Field(i)
+		if !f.IsExported() {
+			continue
+		}
+		if from.Field(i).IsZero() {
+			t.Errorf("%s is not set by this test", f.Name)
+		}
+		to := got.FieldByName(f.Name)
+		if !to.IsValid() || !reflect.DeepEqual(to.Interface(), from.Field(i).Interface()) {
+			t.Errorf("%s is lost", f.Name)
+		}
+	}
+}
+
+type noRaft struct{ rafthttp.Raft }
+
+func TestReplaceKeepsEverySetting(t *testing.T) {
+	got := replace(everything, config.ServerConfig{DataDir: "d"}, &rafthttp.Transport{}).Config
+	want := raftdv.Config{
+		Require: true, Fabrics: []string{"stream", "udp"}, ListenUDP: "127.0.0.1:1", AdvertiseUDP: "127.0.0.1:2",
+		TrustFabric: true, ControlTimeout: 2 * time.Second, IncarnationFile: "d/member/dv-incarnation",
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+// What Validate lets through must not be refused when the server starts.
+func TestValidSettingsAreValidThere(t *testing.T) {
+	for _, s := range []Settings{{}, everything, {Mode: Require}, {Fabrics: []string{"stream"}}, {ControlTimeout: minControlTimeout}} {
+		if err := s.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		if err := replace(s.WithDefaults(), config.ServerConfig{}, &rafthttp.Transport{}).Config.Validate(); err != nil {
+			t.Errorf("%+v: %v", s, err)
+		}
+	}
+}
+
+func TestDebugIsServed(t *testing.T) {
+	mux := http.NewServeMux()
+	HandleDebug(mux)
+	w := httptest.NewRecorder()
+	mux.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/debug/dv", nil))
+	var states []raftdv.State
+	if err := json.Unmarshal(w.Body.Bytes(), &states); err != nil || len(states) != 0 {
+		t.Errorf("%d %s: %v", w.Code, w.Body, err)
 	}
 }
 

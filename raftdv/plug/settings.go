@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/raftdv/dv/raftdv"
 )
 
 // A Mode says how hard to try to replace rafthttp.
@@ -43,7 +45,7 @@ const (
 
 // knownFabrics are the fabrics that can be named, best first, which is also
 // the default.
-var knownFabrics = []string{"udp", "stream"}
+var knownFabrics = []string{raftdv.FabricUDP, raftdv.FabricStream}
 
 // Settings are the process-wide settings of the transport. The zero value
 // stands for the defaults.
@@ -144,7 +146,7 @@ func validAddress(name, addr string, forPeers bool) error {
 }
 
 func (s Settings) udpUsed() error {
-	if slices.Contains(s.Fabrics, "udp") || s.ListenUDP == "" && s.AdvertiseUDP == "" {
+	if slices.Contains(s.Fabrics, raftdv.FabricUDP) || s.ListenUDP == "" && s.AdvertiseUDP == "" {
 		return nil
 	}
 	return errors.New("dv-listen-udp or dv-advertise-udp is set while dv-fabrics lists no udp: add udp or drop the address")
