@@ -158,7 +158,7 @@ func (p *peer) roundTrip(ctx context.Context, u url.URL, request string) (*http.
 	u.Path = BootstrapPath
 	var nc net.Conn
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { nc = i.Conn }})
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), strings.NewReader(upgradeBody))
 	if err != nil {
 		return nil, nil, fmt.Errorf("peer URL %s: %w", u.Redacted(), err)
 	}

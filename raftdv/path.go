@@ -57,11 +57,19 @@ func (r *road) removePeer(id fabric.MemberID) {
 }
 
 func (r *road) attachSend(id fabric.MemberID, s *controlStream, conn net.Conn, buffered []byte) (<-chan struct{}, error) {
-	return r.str.AttachSend(id, stream.Session{PeerIncarnation: s.theirs.Incarnation, Checksum: !s.sealed}, conn, buffered)
+	return r.str.AttachSend(id, s.session(conn), conn, buffered)
 }
 
 func (r *road) attachReceive(id fabric.MemberID, s *controlStream, conn net.Conn) (<-chan struct{}, error) {
-	return r.str.AttachReceive(id, stream.Session{PeerIncarnation: s.theirs.Incarnation, Checksum: !s.sealed}, conn, nil)
+	return r.str.AttachReceive(id, s.session(conn), conn, nil)
+}
+
+// session is what the stream fabric has to know of an upgraded connection.
+func (s *controlStream) session(conn net.Conn) stream.Session {
+	return stream.Session{
+		PeerIncarnation: s.theirs.Incarnation, Checksum: !s.sealed,
+		Socket: socketUnder(conn), Direct: !s.sealed,
+	}
 }
 
 // openRoads opens the configured fabrics. The stream is opened even if it is
@@ -291,20 +299,24 @@ func (t *Transport) watch() {
 func (p *peer) watch() {
 	heard := p.t.stream().str.LastKeepAlive(p.member)
 	p.silent(heard)
-	if !heard.IsZero() && time.Since(heard) < p.t.cfg.ControlTimeout {
+	if p.fresh(heard) && p.dialled() {
 		p.activate()
 	}
 	p.gate(heard)
+}
+
+func (p *peer) fresh(heard time.Time) bool {
+	return !heard.IsZero() && time.Since(heard) < p.t.cfg.ControlTimeout
 }
 
 // gate lets side fabrics be used only while the peer URLs answer, unless their
 // addresses were given explicitly and are trusted.
 func (p *peer) gate(heard time.Time) {
 	str := p.t.stream()
-	open := p.t.cfg.TrustFabric || p.isUp(str.index) && !heard.IsZero() && time.Since(heard) < p.t.cfg.ControlTimeout
+	usable := p.t.cfg.TrustFabric || p.isUp(str.index) && p.dialled() && p.fresh(heard)
 	for _, r := range p.t.roads {
 		if r.udp != nil {
-			r.udp.SetGate(p.member, open)
+			r.udp.SetGate(p.member, usable)
 		}
 	}
 }

@@ -50,7 +50,8 @@ type peer struct {
 	dialErr  string
 	wire     int
 	theirs   issuedToken
-	in, out  *controlStream // the peer's frames, our frames
+	in, out  *controlStream  // the peer's frames, our frames
+	inDone   <-chan struct{} // closed when that connection ends
 	outDone  <-chan struct{}
 	sideFrom *controlStream // whose secret the side fabrics use
 	sideErr  error
@@ -130,15 +131,15 @@ func (p *peer) process(m *raftpb.Message) {
 
 // attachIncoming takes a control stream that this member dialled.
 func (p *peer) attachIncoming(conn net.Conn, s controlStream) (<-chan struct{}, error) {
-	p.mu.Lock()
-	p.in, p.wire, p.dialErr = &s, s.theirs.wireVersion(), ""
-	p.mu.Unlock()
 	p.speaks.Store(uint64(s.theirs.Features))
 	done, err := p.t.stream().attachReceive(p.member, &s, conn)
 	if err != nil {
 		conn.Close()
 		return nil, err
 	}
+	p.mu.Lock()
+	p.in, p.inDone, p.wire, p.dialErr = &s, done, s.theirs.wireVersion(), ""
+	p.mu.Unlock()
 	p.activate()
 	p.connectSides()
 	p.t.lg.Info("established control stream with peer", zap.String("local-member-id", p.t.ID.String()),
@@ -176,11 +177,23 @@ func (p *peer) theirToken() ([]byte, uint64) {
 func (p *peer) provenStreamAlive() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.out == nil || !p.out.proven {
+	return p.out != nil && p.out.proven && open(p.outDone)
+}
+
+// dialled: the connection that this member dialled lives.
+func (p *peer) dialled() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return open(p.inDone)
+}
+
+// open reports whether done exists and was not closed.
+func open(done <-chan struct{}) bool {
+	if done == nil {
 		return false
 	}
 	select {
-	case <-p.outDone:
+	case <-done:
 		return false
 	default:
 		return true

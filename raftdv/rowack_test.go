@@ -116,10 +116,7 @@ func (w *greedyWriter) Note(m *raftpb.Message) bool {
 }
 
 // anyChangeReader takes every newer row for news.
-type anyChangeReader struct {
-	RowReader
-	seq uint64
-}
+type anyChangeReader struct{ RowReader }
 
 func (r *anyChangeReader) Observe(dst []*raftpb.Message, row *fabric.Row) ([]*raftpb.Message, error) {
 	if row.Version > r.version && row.Incarnation == r.incarnation {
@@ -164,7 +161,7 @@ var (
 	changesOnly = brokenWriter("equal acks dropped", func(w RowWriter) *changesOnlyWriter { return &changesOnlyWriter{w} })
 	newest      = brokenWriter("last index instead of the greatest", func(w RowWriter) *newestWriter { return &newestWriter{w} })
 	greedy      = brokenWriter("rejections as accepts", func(w RowWriter) *greedyWriter { return &greedyWriter{w} })
-	anyChange   = brokenReader("any change of the row is news", func(r RowReader) *anyChangeReader { return &anyChangeReader{RowReader: r} })
+	anyChange   = brokenReader("any change of the row is news", func(r RowReader) *anyChangeReader { return &anyChangeReader{r} })
 	everybody   = brokenReader("acks of others", func(r RowReader) *everybodyReader { return &everybodyReader{r} })
 	forgetful   = brokenReader("every row is the first", func(r RowReader) *forgetfulReader { return &forgetfulReader{r} })
 )

@@ -24,8 +24,19 @@ import (
 // A member without this transport answers 404 there.
 const BootstrapPath = "/raft/dv"
 
-// upgradeTimeout bounds writing the answer to an upgrade request.
-const upgradeTimeout = 5 * time.Second
+const (
+	// upgradeTimeout bounds reading the rest of an upgrade request and writing
+	// the answer.
+	upgradeTimeout = 5 * time.Second
+
+	// upgradeBody is the body of the request. A server reads ahead on a
+	// connection whose request it has whole, and taking the connection over then
+	// waits for that read to be interrupted. On connections that set a deadline
+	// with each read, as etcd's do, the interruption can be lost, and the
+	// upgrade takes as long as the deadline: 5 s. While there is a body that
+	// nobody has read, nothing is read ahead.
+	upgradeBody = "raftdv\n"
+)
 
 // refusal is an answer of the bootstrap other than 101.
 type refusal struct {
@@ -142,7 +153,7 @@ func (t *Transport) upgrade(w http.ResponseWriter, r *http.Request, p *peer, the
 	}
 	ours := t.hello(p)
 	ours.Key = priv.PublicKey().Bytes()
-	if err := t.answerUpgrade(conn, rw, ours); err != nil {
+	if err := errors.Join(dropBody(conn, rw.Reader, r.ContentLength), t.answerUpgrade(conn, rw, ours)); err != nil {
 		conn.Close()
 		t.lg.Debug("bootstrap: answer to the peer failed", zap.String("remote-peer-id", p.id.String()), zap.Error(err))
 		return nil
@@ -152,6 +163,20 @@ func (t *Transport) upgrade(w http.ResponseWriter, r *http.Request, p *peer, the
 	s.secret, s.noSide = s.deriveSecret(priv, r.Header.Get(helloHeader), ours.encode())
 	p.attachOutgoing(conn, buffered(rw.Reader), s)
 	return nil
+}
+
+// dropBody reads the request's body off a connection that was taken over.
+func dropBody(conn net.Conn, r *bufio.Reader, length int64) error {
+	if length < 0 || length > int64(len(upgradeBody)) {
+		return fmt.Errorf("upgrade request with a body of %d bytes", length)
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(upgradeTimeout)); err != nil {
+		return err
+	}
+	if _, err := r.Discard(int(length)); err != nil {
+		return err
+	}
+	return conn.SetReadDeadline(time.Time{})
 }
 
 func (t *Transport) answerUpgrade(conn net.Conn, rw *bufio.ReadWriter, ours *hello) error {

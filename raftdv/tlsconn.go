@@ -13,21 +13,44 @@ const exporterLabel = "EXPORTER-raftdv-bootstrap-v1"
 // reached. Nothing may then go over a side fabric.
 var errNoExporter = errors.New("the TLS session under this connection cannot be reached")
 
-// tlsState finds the TLS session under a hijacked connection: etcd serves
-// peers through a connection multiplexer, so net/http does not see it.
-func tlsState(c net.Conn) (*tls.ConnectionState, bool) {
-	for range 8 { // wrappers; each step goes one deeper
-		if t, ok := c.(*tls.Conn); ok {
-			s := t.ConnectionState()
-			return &s, true
+// maxWrappers bounds how deep a connection is looked into.
+const maxWrappers = 8
+
+// under returns the first connection, c or under c, that is wanted.
+func under(c net.Conn, wanted func(net.Conn) bool) net.Conn {
+	for range maxWrappers {
+		if wanted(c) {
+			return c
 		}
 		inner, ok := unwrap(c)
 		if !ok {
-			return nil, false
+			return nil
 		}
 		c = inner
 	}
-	return nil, false
+	return nil
+}
+
+// tlsState finds the TLS session under a hijacked connection: etcd serves
+// peers through a connection multiplexer, so net/http does not see it.
+func tlsState(c net.Conn) (*tls.ConnectionState, bool) {
+	t, ok := under(c, func(c net.Conn) bool { _, ok := c.(*tls.Conn); return ok }).(*tls.Conn)
+	if !ok {
+		return nil, false
+	}
+	s := t.ConnectionState()
+	return &s, true
+}
+
+// socketUnder finds the socket; nil if it is not to be seen.
+func socketUnder(c net.Conn) net.Conn {
+	return under(c, func(c net.Conn) bool {
+		switch c.(type) {
+		case *net.TCPConn, *net.UnixConn:
+			return true
+		}
+		return false
+	})
 }
 
 // unwrap returns the connection that c embeds as an exported field Conn, as

@@ -93,12 +93,18 @@ const incarnationFile = "dv-incarnation"
 
 func choose(s Settings, cfg config.ServerConfig, stock *rafthttp.Transport) Transport {
 	s = s.WithDefaults()
-	if s.Mode == Off {
-		if stock.Logger != nil {
-			stock.Logger.Info("raftdv: peer traffic uses rafthttp", zap.String("mode", string(s.Mode)), zap.String("member", cfg.Name))
-		}
-		return stock
+	if s.Mode != Off {
+		return replace(s, cfg, stock)
 	}
+	if stock.Logger != nil {
+		stock.Logger.Info("raftdv: peer traffic uses rafthttp", zap.String("mode", string(s.Mode)), zap.String("member", cfg.Name))
+	}
+	return stock
+}
+
+// replace makes the transport that takes stock's place; s has no zero fields
+// but the addresses.
+func replace(s Settings, cfg config.ServerConfig, stock *rafthttp.Transport) *raftdv.Transport {
 	return &raftdv.Transport{
 		Logger: stock.Logger, DialTimeout: stock.DialTimeout, DialRetryFrequency: stock.DialRetryFrequency, TLSInfo: stock.TLSInfo,
 		ID: stock.ID, URLs: stock.URLs, ClusterID: stock.ClusterID, Raft: stock.Raft, Snapshotter: stock.Snapshotter,

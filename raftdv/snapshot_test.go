@@ -1,0 +1,310 @@
+package raftdv
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"go.etcd.io/etcd/server/v3/etcdserver/api/snap"
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/raftdv/dv/fabric"
+)
+
+func snapMsg(from, to, index uint64) *raftpb.Message {
+	return &raftpb.Message{
+		Type: raftpb.MsgSnap.Enum(), From: new(from), To: new(to), Term: new(uint64(5)),
+		Snapshot: &raftpb.Snapshot{Data: []byte("membership"), Metadata: &raftpb.SnapshotMetadata{
+			Index: new(index), Term: new(uint64(5)), ConfState: &raftpb.ConfState{Voters: []uint64{1, 2}},
+		}},
+	}
+}
+
+func randomDB(size int) []byte {
+	b := make([]byte, size)
+	rand.NewChaCha8([32]byte{byte(size)}).Read(b)
+	return b
+}
+
+// sendSnap sends a database as etcd does and returns how it ended.
+func sendSnap(n *node, to, index uint64, db io.Reader, size int) <-chan bool {
+	m := snap.NewMessage(snapMsg(uint64(n.id), to, index), io.NopCloser(db), int64(size))
+	n.tr.SendSnapshot(m)
+	return m.CloseNotify()
+}
+
+func wantEnd(t *testing.T, end <-chan bool, want bool) {
+	t.Helper()
+	select {
+	case got := <-end:
+		if got != want {
+			t.Fatalf("the transfer ended with success=%v, want %v", got, want)
+		}
+	case <-time.After(2 * patience):
+		t.Fatal("the transfer did not end")
+	}
+}
+
+// wantSaved checks the file that the receiver's snapshotter made.
+func wantSaved(t *testing.T, n *node, index uint64, db []byte) {
+	t.Helper()
+	file, err := snap.New(n.logger, n.snapDir).DBFilePath(index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, db) {
+		t.Fatalf("saved %d bytes, which are not the %d that were sent", len(got), len(db))
+	}
+}
+
+func TestSnapshotArrives(t *testing.T) {
+	for _, c := range []struct{ name, path string }{{"udp", FabricUDP}, {"stream", FabricStream}} {
+		t.Run(c.name, func(t *testing.T) {
+			o := nodeOptions{config: Config{Fabrics: []string{c.path}, SnapshotWindow: minSnapshotWindow}}
+			nodes := startNodes(t, o, o)
+			onPath(t, c.path, nodes...)
+			for i, size := range []int{0, 1, snapshotChunk, snapshotChunk + 1, 3 << 20, 3<<20 + 7} {
+				db, index := randomDB(size), uint64(i+1)
+				wantEnd(t, sendSnap(nodes[0], 2, index, bytes.NewReader(db), size), true)
+				wantSaved(t, nodes[1], index, db)
+				nodes[1].raft.wait(t, "raft has the snapshot", func() bool {
+					return nodes[1].raft.has(func(m *raftpb.Message) bool { return m.GetSnapshot().GetMetadata().GetIndex() == index })
+				})
+			}
+			nodes[0].raft.wait(t, "the ends are reported", func() bool {
+				s := nodes[0].raft.snapshots[2]
+				return len(s) == 6 && !slices.Contains(s, raft.SnapshotFailure)
+			})
+		})
+	}
+}
+
+// A program whose state fits a message sends the snapshot as one.
+func TestSnapshotInMessage(t *testing.T) {
+	nodes := startNodes(t, nodeOptions{}, nodeOptions{})
+	onPath(t, FabricUDP, nodes...)
+	nodes[0].tr.Send([]*raftpb.Message{snapMsg(1, 2, 9)})
+	nodes[1].raft.wait(t, "raft has the snapshot", func() bool {
+		return nodes[1].raft.has(func(m *raftpb.Message) bool { return m.GetSnapshot().GetMetadata().GetIndex() == 9 })
+	})
+	nodes[0].raft.wait(t, "the end is reported", func() bool {
+		return slices.Equal(nodes[0].raft.snapshots[2], []raft.SnapshotStatus{raft.SnapshotFinish})
+	})
+}
+
+// What the receiver says against a snapshot reaches the sender's raft.
+func TestSnapshotFails(t *testing.T) {
+	nodes := startNodes(t, nodeOptions{}, nodeOptions{})
+	onPath(t, FabricUDP, nodes...)
+	a, b := nodes[0], nodes[1]
+	t.Run("receiver's raft", func(t *testing.T) {
+		b.raft.update(func() { b.raft.process = func(context.Context, *raftpb.Message) error { return errRefusedByTest } })
+		defer b.raft.update(func() { b.raft.process = nil })
+		wantEnd(t, sendSnap(a, 2, 1, strings.NewReader("db"), 2), false)
+		a.raft.wait(t, "failure is reported", func() bool { return slices.Contains(a.raft.snapshots[2], raft.SnapshotFailure) })
+	})
+	t.Run("receiver's disk", func(t *testing.T) {
+		os.RemoveAll(b.snapDir)
+		wantEnd(t, sendSnap(a, 2, 2, strings.NewReader("db"), 2), false)
+		if err := os.MkdirAll(b.snapDir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	})
+	t.Run("sender's source", func(t *testing.T) {
+		wantEnd(t, sendSnap(a, 2, 3, io.MultiReader(strings.NewReader("d"), failingReader{}), 1<<20), false)
+		if left, _ := os.ReadDir(b.snapDir); len(left) > 0 {
+			eventually(t, "the receiver drops what it has", func() bool {
+				left, _ := os.ReadDir(b.snapDir)
+				return len(left) == 0
+			})
+		}
+	})
+	wantEnd(t, sendSnap(a, 99, 4, strings.NewReader("db"), 2), false)
+}
+
+type failingReader struct{}
+
+func (failingReader) Read([]byte) (int, error) { return 0, errors.New("disk on fire") }
+
+// slowReader lets a test act while a snapshot is under way.
+type slowReader struct {
+	io.Reader
+	at     int
+	action func()
+	read   int
+}
+
+func (s *slowReader) Read(b []byte) (int, error) {
+	n, err := s.Reader.Read(b)
+	s.read += n
+	if s.action != nil && s.read >= s.at {
+		s.action()
+		s.action = nil
+	}
+	return n, err
+}
+
+// A snapshot goes on after its connections were cut in the middle, and after
+// the path changed.
+func TestSnapshotResumes(t *testing.T) {
+	for _, c := range []struct{ name, path string }{{"udp", FabricUDP}, {"stream", FabricStream}} {
+		t.Run(c.name, func(t *testing.T) {
+			o := nodeOptions{config: Config{Fabrics: []string{c.path}, SnapshotWindow: minSnapshotWindow}}
+			nodes := startNodes(t, o, o)
+			onPath(t, c.path, nodes...)
+			a, b := nodes[0], nodes[1]
+			db := randomDB(4 << 20)
+			cut := func() { a.conns.cut(); b.conns.cut() } // side fabrics follow
+			end := sendSnap(a, 2, 1, &slowReader{Reader: bytes.NewReader(db), at: 1 << 20, action: cut}, len(db))
+			wantEnd(t, end, true)
+			wantSaved(t, b, 1, db)
+		})
+	}
+	t.Run("path changes", func(t *testing.T) {
+		o := nodeOptions{config: Config{SnapshotWindow: minSnapshotWindow}}
+		nodes := startNodes(t, o, o)
+		onPath(t, FabricUDP, nodes...)
+		a, b := nodes[0], nodes[1]
+		db := randomDB(4 << 20)
+		end := sendSnap(a, 2, 1, &slowReader{Reader: bytes.NewReader(db), at: 1 << 20, action: func() { a.dv.roads[0].udp.Disconnect(2) }}, len(db))
+		wantEnd(t, end, true)
+		wantSaved(t, b, 1, db)
+	})
+}
+
+// fakePort takes every frame and says nothing.
+type fakePort struct {
+	mu   sync.Mutex
+	sent []snapHeader
+}
+
+func (f *fakePort) Send(batch []fabric.Outgoing) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, o := range batch {
+		h, err := parseSnapPatch(o.Patch[0], o.Body)
+		if err != nil {
+			return err
+		}
+		f.sent = append(f.sent, h)
+	}
+	return nil
+}
+func (f *fakePort) Publish(fabric.Row, []fabric.MemberID) error { return nil }
+func (f *fakePort) Capabilities() fabric.Capabilities           { return fabric.Capabilities{MaxFrame: 1 << 20} }
+func (f *fakePort) Now() fabric.Time                            { return fabric.Time{Logical: true} }
+func (f *fakePort) Close() error                                { return nil }
+
+func (f *fakePort) has(match func(snapHeader) bool) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.ContainsFunc(f.sent, match)
+}
+
+// A receiver that consumes nothing holds back the sender: no more than the
+// window is read from the source, whatever window it claims to have, and the
+// transfer fails in bounded time.
+func TestSnapshotBackPressure(t *testing.T) {
+	n := newNode(t, 1, nodeOptions{})
+	n.start(t, nodeOptions{config: Config{SnapshotWindow: minSnapshotWindow, SnapshotStall: time.Second}})
+	t.Cleanup(n.stop)
+	n.tr.AddPeer(2, []string{"http://127.0.0.1:1"})
+	port, p := &fakePort{}, n.dv.peer(2)
+	n.dv.roads[0].port.Close()
+	n.dv.roads[0].port = port
+	n.dv.roads[0].caps = port.Capabilities()
+	p.speaks.Store(uint64(FeatureSnapshots))
+	p.path.Store(0)
+	source := &slowReader{Reader: bytes.NewReader(randomDB(4 << 20))}
+	end := sendSnap(n, 2, 1, source, 4<<20)
+	eventually(t, "the transfer is opened", func() bool { return port.has(func(h snapHeader) bool { return h.kind == snapOpen }) })
+	n.dv.transfers.lost(1) // the first question may be asked again at any time
+	n.dv.transfers.mu.Lock()
+	s := n.dv.transfers.outgoing[1]
+	n.dv.transfers.mu.Unlock()
+	s.answer(snapHeader{kind: snapProgress, transfer: 1, total: 1 << 40}, "")
+	eventually(t, "the window is filled", func() bool {
+		return port.has(func(h snapHeader) bool { return h.kind == snapData && h.offset == minSnapshotWindow-snapshotChunk })
+	})
+	wantEnd(t, end, false)
+	if source.read != minSnapshotWindow {
+		t.Errorf("%d bytes were read for a receiver that took none; the window is %d", source.read, minSnapshotWindow)
+	}
+	if !port.has(func(h snapHeader) bool { return h.kind == snapAbort }) {
+		t.Error("the receiver was not told")
+	}
+}
+
+// What a lying sender or receiver says cannot crash or bloat a member.
+func TestSnapshotLies(t *testing.T) {
+	nodes := startNodes(t, nodeOptions{}, nodeOptions{})
+	onPath(t, FabricUDP, nodes...)
+	b := nodes[1]
+	open, err := proto.Marshal(snapMsg(1, 2, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged, err := proto.Marshal(snapMsg(9, 2, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	receive := func(h snapHeader, body []byte) error {
+		f := fabric.Frame{Patch: appendSnapPatch(nil, h, body), Body: body}
+		return b.dv.transfers.receive(b.dv.peer(1), &f)
+	}
+	incoming := func() int {
+		b.dv.transfers.mu.Lock()
+		defer b.dv.transfers.mu.Unlock()
+		return len(b.dv.transfers.incoming)
+	}
+	for name, c := range map[string]struct {
+		h    snapHeader
+		body []byte
+	}{
+		"garbage":        {snapHeader{kind: snapOpen, transfer: 100, total: 10}, []byte("no message")},
+		"another sender": {snapHeader{kind: snapOpen, transfer: 101, total: 10}, forged},
+		"unknown resume": {snapHeader{kind: snapOpen, transfer: 102, offset: 5, total: 10}, open},
+		"absurd size":    {snapHeader{kind: snapOpen, transfer: 103, total: 1 << 63}, open},
+	} {
+		if receive(c.h, c.body) == nil || incoming() > 0 {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	for _, h := range []snapHeader{
+		{kind: snapData, transfer: 999}, {kind: snapAbort, transfer: 999}, {kind: snapDone, transfer: 999}, {kind: snapProgress, transfer: 999, offset: 1},
+	} {
+		if err := receive(h, nil); err != nil {
+			t.Errorf("%v about an unknown transfer: %v", h, err)
+		}
+	}
+	if err := receive(snapHeader{kind: snapOpen, transfer: 104, total: 10}, open); err != nil {
+		t.Fatal(err)
+	}
+	if err := receive(snapHeader{kind: snapData, transfer: 104}, make([]byte, 11)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a transfer that exceeds its size ends", func() bool { return incoming() == 0 })
+	for i := range uint64(maxIncoming) {
+		if err := receive(snapHeader{kind: snapOpen, transfer: 200 + i, total: 10}, open); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if receive(snapHeader{kind: snapOpen, transfer: 300, total: 10}, open) == nil {
+		t.Error("one snapshot more than the limit was accepted")
+	}
+}
