@@ -17,13 +17,14 @@ MOD   := -modfile=$(BUILD)/go.mod
 # Tests run one package per core; a whole run takes ten minutes on two.
 TIMEOUT  ?= 20m
 FUZZTIME ?= 20s
+RUNS     ?= 40
 # The race build of all of etcd costs minutes and finds nothing in a package
 # that only parses flags.
 NORACE   := github.com/raftdv/dv/cmd/etcd-dv
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: patch
 patch: ## make the etcd server with the transport hook (.build)
@@ -73,8 +74,21 @@ fuzz: patch ## run every fuzz test for FUZZTIME (20s)
 	done
 
 .PHONY: etcd-suites
-etcd-suites: patch ## etcd's own tests on stock etcd and etcd-dv (SUITES='--preset smoke'; all: two hours)
+etcd-suites: ## etcd's own tests on stock etcd and etcd-dv, resumable (SUITES='--shard 1/2 --jobs 2'; hours)
 	@$(GO) run ./integration/suites $(SUITES)
+
+.PHONY: etcd-suites-smoke
+etcd-suites-smoke: ## those that say most about the transport: minutes
+	@$(GO) run ./integration/suites --preset smoke $(SUITES)
+
+.PHONY: robustness
+robustness: ## etcd's robustness tests against dv, resumable (RUNS=40)
+	@$(GO) run ./integration/suites --suite robustness --binary dv --runs $(RUNS) $(SUITES)
+
+.PHONY: rolling-swap
+rolling-swap: ## members from stock to dv and back under load, checked with etcd's model
+	@mkdir -p $(BUILD); $(GO) run ./integration/suites --prepare --suite e2e,validate >$(BUILD)/swap.json
+	@RAFTDV_SUITES_PREPARED=$(CURDIR)/$(BUILD)/swap.json $(GO) test -v -count=1 -timeout $(TIMEOUT) -run TestRollingSwap ./integration/swap
 
 .PHONY: clean
 clean: ## remove what was built
