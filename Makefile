@@ -73,6 +73,14 @@ fuzz: patch ## run every fuzz test for FUZZTIME (20s)
 		echo "$$dir $$name"; $(GO) test $(MOD) -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir" </dev/null; \
 	done
 
+.PHONY: bench
+bench: build ## the transport against rafthttp, side by side (BENCH='--members 3 --json')
+	@bin/raftdv bench transport $(BENCH)
+
+.PHONY: bench-etcd
+bench-etcd: build ## etcd-dv against stock etcd, side by side (BENCH='--members 3 --clients 32')
+	@bin/raftdv bench etcd $(BENCH)
+
 .PHONY: etcd-suites
 etcd-suites: ## etcd's own tests on stock etcd and etcd-dv, resumable (SUITES='--shard 1/2 --jobs 2'; hours)
 	@$(GO) run ./integration/suites $(SUITES)

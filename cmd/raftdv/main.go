@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/raftdv/dv/internal/version"
 )
 
 // exitInterrupted is what a shell reports for a program that Ctrl-C ended.
@@ -33,6 +35,7 @@ func newRootCmd() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "raftdv",
 		Short:         "Show, inspect and measure raft clusters on the raftdv transport",
+		Version:       version.Version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}

@@ -56,7 +56,7 @@ func TestStayEndsWithTheContext(t *testing.T) {
 	if err != nil || ctx.Err() == nil {
 		t.Errorf("ended with %v before Ctrl-C (%v)\n%s", err, ctx.Err(), out.String())
 	}
-	for _, want := range []string{"--endpoints=http://127.0.0.1:", "put greeting hello", "kill -9 "} {
+	for _, want := range []string{"--endpoints=http://127.0.0.1:", "put greeting hello", "raftdv status --endpoints=", "kill -9 "} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in:\n%s", want, out.String())
 		}

@@ -56,11 +56,12 @@ func (r *run) byHand() {
 	if _, err := exec.LookPath(ctl); err != nil {
 		ctl = "go run " + etcdctlModule
 	}
-	ctl += " " + r.cluster.ControlFlags()
+	flags := r.cluster.ControlFlags()
 	r.out.say("\nTo go on by hand")
 	for _, c := range []string{"endpoint status -w table", "put greeting hello", "get greeting", "get demo/ --prefix --count-only --write-out=fields", "check perf"} {
-		r.out.say("  %s %s", ctl, c)
+		r.out.say("  %s %s %s", ctl, flags, c)
 	}
+	r.out.say("  raftdv status %s", flags)
 	for _, m := range r.cluster.Members() {
 		r.out.say("  kill -9 %d    # %s, log: %s", m.Pid(), m.Name, m.LogPath())
 	}
