@@ -270,6 +270,9 @@ func (e *env) kill(id fabric.MemberID) {
 	e.faced = true
 	m := e.member(id)
 	m.open() // a crash also ends the handler's call
+	e.mu.Lock()
+	m.crashed = true
+	e.mu.Unlock()
 	e.c.Kill(id)
 	m.end()
 }
@@ -291,17 +294,26 @@ func (e *env) restart(id fabric.MemberID) {
 	e.c.Restart(id, e.join(id))
 }
 
-// finish waits for all that is under way, checks the books, and closes.
+// finish waits for all that is under way, checks the books, and closes. The
+// first breach ends it: what follows from it would only be noise.
 func (e *env) finish() {
 	e.mend()
 	for _, id := range e.ids {
 		e.unstall(id)
 	}
-	e.resolveAll()
-	e.ackedArrive()
-	e.checkLosses()
-	e.checkStats()
+	for _, check := range []func(){e.resolveAll, e.ackedArrive, e.checkLosses, e.checkStats} {
+		if e.failed() {
+			break
+		}
+		check()
+	}
 	e.close()
+}
+
+func (e *env) failed() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.failures > 0
 }
 
 // close ends the cluster; what happens after it is nobody's concern.

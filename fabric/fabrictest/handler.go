@@ -43,7 +43,7 @@ func handlerReenters(e *env) {
 				return
 			}
 			e.send(id, msg{to: one(from), lane: fabric.LaneControl, size: 64, patch: -1, strand: strand + e.rank(from)})
-			if err := e.publish(id, v, one(from)); err != nil && !errors.Is(err, fabric.ErrStaleRow) {
+			if err := e.publish(id, v, one(from)); err != nil && !errors.Is(err, fabric.ErrStaleRow) && !errors.Is(err, fabric.ErrClosed) {
 				e.violate("D3: Publish in Deliver: %v", err)
 			}
 		}
@@ -69,11 +69,11 @@ func (e *env) resolvesReenter() {
 		more := left > 0
 		e.mu.Unlock()
 		if more {
-			e.send(a, msg{to: one(b), lane: fabric.LaneBulk, size: 64, patch: -1, strand: 2000})
+			e.send(a, msg{to: one(b), lane: fabric.LaneBulk, size: 64, patch: -1, strand: unordered})
 		}
 	}
 	e.mu.Unlock()
-	e.push(a, msg{to: one(b), lane: fabric.LaneBulk, size: 64, patch: -1, strand: 2000})
+	e.push(a, msg{to: one(b), lane: fabric.LaneBulk, size: 64, patch: -1, strand: unordered})
 	e.must("D3: frames sent in Resolve are resolved", e.f.Patience, func() bool {
 		e.mu.Lock()
 		defer e.mu.Unlock()
@@ -204,10 +204,15 @@ func (e *env) awaitRestart(id fabric.MemberID) {
 func lifeReceiverRestarts(e *env) {
 	a, b := e.ids[0], e.ids[1]
 	for range 3 {
+		if e.c.Cut != nil {
+			e.cut(b, a) // some frames arrive and the sender does not learn it
+		}
 		for n := range 40 {
 			e.send(a, msg{to: one(b), lane: fabric.Lane(n % fabric.Lanes), size: 1000, patch: -1})
 		}
+		e.pass(5 * time.Millisecond)
 		e.kill(b)
+		e.mend()
 		for n := range 10 {
 			e.send(a, msg{to: one(b), lane: fabric.Lane(n % fabric.Lanes), size: 1000, patch: -1})
 		}

@@ -25,6 +25,9 @@ type msg struct {
 	noTicket bool
 }
 
+// unordered is the strand of frames that several goroutines send.
+const unordered = -1
+
 // sentFrame is what the suite knows about a frame. Its id is its stream
 // sequence, which ports carry unread.
 type sentFrame struct {

@@ -11,11 +11,12 @@ import (
 // member is the handler of one incarnation of a member. It holds its port to
 // the contract in every call. env.mu guards everything in it.
 type member struct {
-	e     *env
-	id    fabric.MemberID
-	gen   int
-	ended bool // closed or killed: no call may come any more
-	peers map[fabric.MemberID]*peerView
+	e       *env
+	id      fabric.MemberID
+	gen     int
+	ended   bool // closed or killed: no call may come any more
+	crashed bool // killed
+	peers   map[fabric.MemberID]*peerView
 
 	stalled bool // by Cluster.Stall
 	gate    chan struct{}
@@ -236,7 +237,7 @@ func (m *member) checkOrder(s *sentFrame, f *fabric.Frame) {
 	if f.Link != v.next {
 		e.violateLocked("F1: %s expects link sequence %d of %s in %v and gets %d (frame %d)", m.id, v.next, s.from, s.lane, f.Link, s.id)
 	}
-	if last := v.strands[s.strand]; last > s.id {
+	if last := v.strands[s.strand]; last > s.id && s.strand != unordered {
 		e.violateLocked("F1: %s gets frame %d of %s in %v after frame %d", m.id, s.id, s.from, s.lane, last)
 	}
 	v.strands[s.strand] = s.id

@@ -104,7 +104,7 @@ func randomMsg(rng *rand.Rand, to []fabric.MemberID, largest int) msg {
 // drain waits until at most n tickets are pending.
 func (e *env) drain(n int) {
 	if !e.eventually(e.ticketTime(), func() bool { return e.count(e.pending) <= n }) {
-		e.violate("F2: %d tickets still pending after %v", e.count(e.pending), e.ticketTime())
+		e.tb.Fatalf("%s: F2: %d tickets still pending after %v", e.f.Name, e.count(e.pending), e.ticketTime())
 	}
 }
 
@@ -159,6 +159,7 @@ func orderLanes(e *env) {
 	a, b := e.ids[0], e.ids[1]
 	e.stall(b, a)
 	backlog := e.fill(a, b, fabric.LaneBulk, 1024)
+	e.fill(a, b, fabric.LaneBulk, 1) // to the last byte
 	control, err := e.send(a, msg{to: one(b), lane: fabric.LaneControl, size: 32, patch: -1})
 	if err != nil {
 		e.violate("F3: lanes have credit of their own: control is refused behind a backlog of bulk: %v", err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -94,6 +95,9 @@ func refFactory(bug string) Factory {
 	return Factory{
 		Name: "reference", Slack: 400 * time.Millisecond, Patience: time.Second,
 		New: func(_ testing.TB, ids []fabric.MemberID, handlers map[fabric.MemberID]fabric.Handler, opt Options) *Cluster {
+			if bug != "" { // what is found by waiting is found sooner
+				opt.TicketTimeout = min(opt.TicketTimeout, 1500*time.Millisecond)
+			}
 			n := newRefNet(bug, ids, opt)
 			for _, id := range ids {
 				n.start(id, 1, handlers[id])
@@ -101,7 +105,7 @@ func refFactory(bug string) Factory {
 			return &Cluster{
 				Port:    func(id fabric.MemberID) fabric.Port { return n.port(id) },
 				Kill:    func(id fabric.MemberID) { n.port(id).kill() },
-				Restart: func(id fabric.MemberID, h fabric.Handler) { n.start(id, n.port(id).inc+1, h) },
+				Restart: func(id fabric.MemberID, h fabric.Handler) { n.restart(id, h) },
 				Cut:     func(from, to fabric.MemberID) { n.cut(from, to, true) },
 				Mend:    func(from, to fabric.MemberID) { n.cut(from, to, false) },
 				Close: func() {
@@ -124,6 +128,19 @@ func (n *refNet) cut(from, to fabric.MemberID, on bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.cuts[[2]fabric.MemberID{from, to}] = on
+	if p := n.ports[to]; p != nil && !on && n.is("what was not acked is delivered again") {
+		for l := range p.out[from].lanes {
+			for _, f := range p.out[from].lanes[l].queue {
+				f.moved = false
+			}
+		}
+	}
+	if p := n.ports[from]; p != nil && !on && n.is("a cut loses frames silently") {
+		for l := range p.out[to].lanes {
+			p.out[to].lanes[l].link -= uint64(len(p.out[to].lanes[l].queue))
+		}
+		p.loseAll(to, fabric.ErrLinkDown)
+	}
 	for _, p := range n.ports {
 		p.pump()
 	}
@@ -155,6 +172,14 @@ func (n *refNet) start(id fabric.MemberID, inc uint64, h fabric.Handler) {
 	}
 	p.wg.Go(p.resolver)
 	p.wg.Go(p.timer)
+}
+
+func (n *refNet) restart(id fabric.MemberID, h fabric.Handler) {
+	inc := n.port(id).inc + 1
+	if n.is("a restart keeps the incarnation") {
+		inc--
+	}
+	n.start(id, inc, h)
 }
 
 func (p *refPort) ended() bool { return p.closed || p.killed }
@@ -200,7 +225,7 @@ func (p *refPort) linkUp(q *refPort) {
 }
 
 func (p *refPort) linkDown(peer fabric.MemberID, why error) {
-	if p.n.is("a peer's death is not told") {
+	if p.n.is("a peer's death is not told") || p.n.is("what waits for the dead has no bound") || p.n.is("the dead ack") {
 		return
 	}
 	delete(p.up, peer)
@@ -294,6 +319,9 @@ func (p *refPort) Stats(dst []fabric.LinkStats) []fabric.LinkStats {
 			c.Lane[l].QueuedBytes = p.out[s.Peer].lanes[l].bytes
 			c.Lane[l].CreditBytes = p.n.opt.QueueBytes - c.Lane[l].QueuedBytes
 		}
+		if p.n.is("the queue is misreported") {
+			c.Lane[0].Queued++
+		}
 		if p.n.is("a counter falls") {
 			c.BytesSent = 1 << 20 / (1 + c.BytesSent)
 		}
@@ -344,7 +372,7 @@ func (p *refPort) sendOne(index int, o *fabric.Outgoing, se *fabric.SendError) {
 		if err != nil {
 			bad = true
 			se.Refused = append(se.Refused, fabric.Refusal{Index: index, To: to, Ticket: o.Ticket, Err: err})
-			if errors.Is(err, fabric.ErrNoCredit) {
+			if errors.Is(err, fabric.ErrNoCredit) && !p.n.is("refusals are not counted") {
 				p.stats[to].Lane[o.Lane].NoCredit++
 			}
 			if !p.n.is("refused and sent") || !errors.Is(err, fabric.ErrNoCredit) {
@@ -368,11 +396,13 @@ func (p *refPort) admit(to fabric.MemberID, o *fabric.Outgoing, size int) error 
 	switch {
 	case p.ended():
 		return fabric.ErrClosed
+	case out == nil && p.n.is("an unknown peer is called down"):
+		return fabric.ErrLinkDown
 	case out == nil:
 		return fabric.ErrUnknownPeer
 	case p.up[to] == 0:
 		return fabric.ErrLinkDown
-	case p.n.is("an unbounded queue"):
+	case p.n.is("an unbounded queue") || p.n.is("what waits for the dead has no bound") && p.n.ports[to].ended():
 		return nil
 	}
 	lane := o.Lane
@@ -392,7 +422,13 @@ func (p *refPort) enqueue(to fabric.MemberID, o *fabric.Outgoing, patch []byte) 
 	lane := o.Lane
 	q := &p.out[to].lanes[lane]
 	q.link++
-	f := fabric.Frame{Header: fabric.Header{Kind: o.Kind, Class: o.Class, Lane: lane, Link: q.link, Stream: o.Stream, Stamp: o.Stamp}}
+	link := q.link
+	if p.n.is("a frame is numbered before it is queued") {
+		p.n.mu.Unlock()
+		runtime.Gosched()
+		p.n.mu.Lock()
+	}
+	f := fabric.Frame{Header: fabric.Header{Kind: o.Kind, Class: o.Class, Lane: lane, Link: link, Stream: o.Stream, Stamp: o.Stamp}}
 	if f.Kind == 0 {
 		f.Kind = fabric.KindData
 	}
@@ -420,7 +456,7 @@ func (p *refPort) enqueue(to fabric.MemberID, o *fabric.Outgoing, patch []byte) 
 	s.Lane[lane].Sent++
 	s.Lane[lane].Queued++
 	s.BytesSent += uint64(r.weight)
-	if p.n.is("acks what it has not sent yet") {
+	if p.n.is("acks what it has not sent yet") || p.n.is("the dead ack") && p.n.ports[to].ended() {
 		p.settle(to, lane, r, nil)
 		r.ticket, r.weight = 0, 0
 		s.Lane[lane].Queued++
@@ -459,7 +495,7 @@ func (p *refPort) move(q *refPort, lane fabric.Lane) {
 			return
 		}
 		f.moved = true
-		if p.n.often("acked and dropped", 40) {
+		if p.n.often("acked and dropped", 40) || p.n.is("a slow receiver's frames are dropped") && len(in.queue) > 8 {
 			continue
 		}
 		in.queue = append(in.queue, f.f)
@@ -514,6 +550,11 @@ func (p *refPort) Publish(row fabric.Row, prompt []fabric.MemberID) error {
 		return fmt.Errorf("%w: row of %d bytes", fabric.ErrTooLarge, len(row.Sections))
 	case p.rowSet && row.Version <= p.row.Version && !p.n.is("stale rows are accepted"):
 		return fabric.ErrStaleRow
+	}
+	if p.n.is("rows race") {
+		p.n.mu.Unlock()
+		time.Sleep(50 * time.Microsecond)
+		p.n.mu.Lock()
 	}
 	if !p.n.is("keeps the caller's row") {
 		row.Sections = bytes.Clone(row.Sections)
@@ -630,14 +671,18 @@ func (p *refPort) Close() error {
 	if !again {
 		if !p.n.is("Close does not resolve") {
 			for peer := range p.out {
-				p.loseAll(peer, fabric.ErrClosed)
+				why := fabric.ErrClosed
+				if p.n.is("Close blames the link") {
+					why = fabric.ErrLinkDown
+				}
+				p.loseAll(peer, why)
 			}
 		}
 		p.closed = true
 		p.leave(errors.New("closed by the peer"))
 	}
 	p.n.mu.Unlock()
-	if !p.n.is("Close does not wait") && !p.n.is("Close leaves a goroutine") {
+	if !p.n.is("delivers after Close") && !p.n.is("Close does not wait") && !p.n.is("Close leaves a goroutine") {
 		p.wg.Wait()
 	}
 	return nil

@@ -128,6 +128,7 @@ func (e *env) checkStats() {
 			for _, lane := range allLanes {
 				if !e.eventually(e.f.Patience, func() bool { return e.booked(id, peer, lane) == "" }) {
 					e.violate("Stats of %s about %s in %v: %s", id, peer, lane, e.booked(id, peer, lane))
+					return
 				}
 			}
 		}

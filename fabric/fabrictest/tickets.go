@@ -120,10 +120,10 @@ func ticketsStuck(e *env) {
 	a, b, c := e.ids[0], e.ids[1], e.ids[2]
 	e.stall(b, a)
 	for range 20 {
-		e.push(a, msg{to: one(b), lane: fabric.LaneAppend, size: 100, patch: -1})
 		e.push(b, msg{to: one(c), lane: fabric.LaneAppend, size: 100, patch: -1}) // what the stuck member sends, too
 	}
 	e.faced = true
+	e.fill(a, b, fabric.LaneAppend, 1024) // more than the receiver keeps
 	e.resolveAll()
 	e.unstall(b)
 	e.settled(a, b, fabric.LaneAppend)
@@ -185,12 +185,14 @@ func ticketsAckLoss(e *env) {
 	a, b := e.ids[0], e.ids[1]
 	e.push(a, msg{to: one(b), lane: fabric.LaneAppend, size: 100, patch: -1})
 	e.resolveAll()
-	e.cut(b, a)
-	for range 20 {
-		e.send(a, msg{to: one(b), lane: fabric.LaneAppend, size: 100, patch: -1})
+	for _, wait := range []time.Duration{5 * time.Millisecond, 2 * e.opt.TicketTimeout} {
+		e.cut(b, a)
+		for range 20 {
+			e.send(a, msg{to: one(b), lane: fabric.LaneAppend, size: 100, patch: -1})
+		}
+		e.eventually(wait, func() bool { return e.count(e.pending) == 0 })
+		e.mend()
 	}
-	e.resolveAll()
-	e.mend()
 	e.settled(a, b, fabric.LaneAppend)
 	e.settled(b, a, fabric.LaneAppend)
 }
@@ -246,12 +248,12 @@ var closeCases = []testCase{
 func closeUnderLoad(e *env) {
 	a, b, c := e.ids[0], e.ids[1], e.ids[2]
 	e.faced = true
-	e.stall(c) // so that some tickets are in flight
+	e.stall(c, a) // so that some tickets are in flight
+	e.fill(a, c, fabric.LaneAppend, 1024)
 	var stop atomic.Bool
 	load := func(i int) {
 		if i == 3 {
-			for e.count(e.pending) < 20 && e.eventually(time.Millisecond, func() bool { return false }) {
-			}
+			e.pass(2 * time.Millisecond)
 			e.closePort(a)
 			stop.Store(true)
 			return
@@ -326,6 +328,9 @@ func (e *env) linkOf(id, peer fabric.MemberID) fabric.LinkState {
 
 func closeReceiver(e *env) {
 	a, b := e.ids[0], e.ids[1]
+	if e.c.Advance == nil {
+		e.linger(b, 200*time.Microsecond) // so that there is a backlog
+	}
 	for n := range 100 {
 		e.send(a, msg{to: one(b), lane: fabric.LaneAppend, size: 2000, patch: -1})
 		if n == 50 {
