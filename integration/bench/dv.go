@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -26,7 +27,8 @@ func dvSystem(port string, spin time.Duration) *system {
 				Config:      raftdv.Config{Fabrics: []string{port}, Spin: spin},
 			}, nil
 		},
-		ready: func(m *member) error { return dvReady(m, port) },
+		ready:    func(m *member) error { return dvReady(m, port) },
+		troubles: dvTroubles,
 	}
 }
 
@@ -48,4 +50,21 @@ func dvReady(m *member, port string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// dvTroubles lists what a member's links have lost or refused.
+func dvTroubles(m *member) (text string) {
+	for _, p := range m.tr.(*raftdv.Transport).State().Peers {
+		for _, l := range p.Links {
+			for _, lane := range l.Lanes {
+				if lane.Lost+lane.NoCredit > 0 {
+					text += fmt.Sprintf("[%s %s to %s: %d lost, %d without credit]", l.Fabric, lane.Lane, p.Member, lane.Lost, lane.NoCredit)
+				}
+			}
+			if l.Down != "" || l.Retransmissions+l.Refused > 0 {
+				text += fmt.Sprintf("[%s to %s: %d sent again, %d refused, %s]", l.Fabric, p.Member, l.Retransmissions, l.Refused, cmp.Or(l.Down, "up"))
+			}
+		}
+	}
+	return text
 }

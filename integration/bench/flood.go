@@ -49,13 +49,12 @@ type follower struct {
 func runFlood(ctx context.Context, g *group, size, window int, d time.Duration) (floodResult, error) {
 	f := newFlood(g, size, window)
 	defer f.close()
-	lostBefore := g.unreachable()
 	res, err := f.send(ctx, d)
 	if err == nil {
 		err = f.drain(ctx)
 	}
 	if err != nil {
-		return res, fmt.Errorf("%s with %d members: %w (reported unreachable: %d)", g.sys.name, len(g.members), err, g.unreachable()-lostBefore)
+		return res, fmt.Errorf("%s with %d members: %w (%s)", g.sys.name, len(g.members), err, g.troubles())
 	}
 	return res, g.ready()
 }
@@ -189,13 +188,6 @@ func (f *flood) slowest() uint64 {
 func (f *flood) deliveries() (n uint64) {
 	for _, s := range f.seen {
 		n += s.last.Load()
-	}
-	return n
-}
-
-func (g *group) unreachable() (n uint64) {
-	for _, m := range g.members {
-		n += m.node.unreachable.Load()
 	}
 	return n
 }

@@ -39,6 +39,8 @@ type system struct {
 	// ready is nil when messages of this member take the way that is to be
 	// measured, otherwise it says what is missing.
 	ready func(*member) error
+	// troubles is what the system knows of losses at a member; may be nil.
+	troubles func(*member) string
 }
 
 // memberParams is what one transport is made of.
@@ -147,6 +149,27 @@ func (g *group) ready() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// troubles says what the members know of losses.
+func (g *group) troubles() string {
+	text := fmt.Sprintf("reported unreachable: %d", g.unreachable())
+	for _, m := range g.members {
+		if g.sys.troubles == nil {
+			break
+		}
+		if s := g.sys.troubles(m); s != "" {
+			text += fmt.Sprintf("; member %s: %s", m.id, s)
+		}
+	}
+	return text
+}
+
+func (g *group) unreachable() (n uint64) {
+	for _, m := range g.members {
+		n += m.node.unreachable.Load()
+	}
+	return n
 }
 
 func (g *group) leader() *member      { return g.members[0] }

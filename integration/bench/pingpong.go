@@ -45,7 +45,7 @@ func runPingpong(ctx context.Context, g *group, size int, d time.Duration) (rttR
 	p := newPingpong(g, size)
 	until := time.Now().Add(d)
 	if err := p.run(ctx, func(n int) bool { return n == maxPings || time.Now().After(until) }); err != nil {
-		return rttResult{}, fmt.Errorf("%s: round trips: %w", g.sys.name, err)
+		return rttResult{}, fmt.Errorf("%s: round trips: %w (%s)", g.sys.name, err, g.troubles())
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
