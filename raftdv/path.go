@@ -31,6 +31,7 @@ const watchesPerTimeout = 4
 
 // road is one fabric of this member: the way to all peers that have it too.
 type road struct {
+	recv  *receiver
 	name  string
 	index int
 	port  fabric.Port
@@ -48,6 +49,7 @@ func (r *road) addPeer(id fabric.MemberID) {
 }
 
 func (r *road) removePeer(id fabric.MemberID) {
+	defer r.recv.forget(id)
 	switch {
 	case r.str != nil:
 		r.str.RemovePeer(id)
@@ -102,6 +104,7 @@ func (t *Transport) openRoads() error {
 
 func (t *Transport) openRoad(r *road) (err error) {
 	h := &receiver{t: t, road: r}
+	r.recv = h
 	switch r.name {
 	case FabricStream:
 		r.str, err = stream.New(stream.Config{
@@ -293,6 +296,7 @@ func (t *Transport) watch() {
 		for _, p := range *t.peers.Load() {
 			p.watch()
 		}
+		t.metrics.sample(time.Now())
 	}
 }
 

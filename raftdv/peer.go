@@ -221,6 +221,7 @@ func (p *peer) activate() {
 	defer p.mu.Unlock()
 	if p.since.IsZero() && !p.stopped {
 		p.since = since
+		p.metrics.active(true)
 	}
 }
 
@@ -230,6 +231,7 @@ func (p *peer) deactivate(why error) {
 	p.since = time.Time{}
 	p.mu.Unlock()
 	if !was.IsZero() {
+		p.metrics.active(false)
 		p.t.lg.Info("peer's transport is not heard any more", zap.String("remote-peer-id", p.id.String()),
 			zap.Duration("was-heard-for", time.Since(was)), zap.Error(why))
 	}

@@ -55,6 +55,13 @@ func (r *receiver) decoder(from fabric.MemberID) *Decoder {
 	return d
 }
 
+// forget lets go of what is kept for a peer; its fabric delivers no more.
+func (r *receiver) forget(from fabric.MemberID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.decoders, from)
+}
+
 func (p *peer) receive(d *Decoder, f *fabric.Frame) error {
 	if len(f.Patch) > 0 && f.Patch[0] == patchSnapshot {
 		return p.t.transfers.receive(p, f)

@@ -21,6 +21,7 @@ type rowPublisher struct {
 	version  uint64
 	sections []byte
 	prompt   [][]fabric.MemberID // by road: who waits for the row
+	resent   uint64              // the ack's seq that was last repeated
 }
 
 func (rp *rowPublisher) init(t *Transport) {
@@ -63,12 +64,18 @@ func (rp *rowPublisher) publish(t *Transport) {
 }
 
 // resend repeats the newest ack to p as a message: the row that held it may
-// have been lost with the road that it was published on.
+// have been lost with the road that it was published on. Each emission is
+// repeated once at most, so that a member whose raft is stuck does not look
+// active because its path flaps.
 func (rp *rowPublisher) resend(p *peer) {
 	rp.mu.Lock()
 	ack := rp.writer.ack
+	wanted := ack.seq > rp.resent && ack.to == uint64(p.id) && !p.paused.Load()
+	if wanted {
+		rp.resent = ack.seq
+	}
 	rp.mu.Unlock()
-	if ack.seq == 0 || ack.to != uint64(p.id) || p.paused.Load() {
+	if !wanted {
 		return
 	}
 	s := scratches.Get().(*scratch)

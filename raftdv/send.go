@@ -2,6 +2,7 @@ package raftdv
 
 import (
 	"errors"
+	"slices"
 	"sync"
 
 	"go.etcd.io/etcd/client/pkg/v3/types"
@@ -167,12 +168,7 @@ func (b *roadBatch) join(p *peer, m *raftpb.Message, patch []byte) bool {
 }
 
 func contains(ids []fabric.MemberID, id fabric.MemberID) bool {
-	for _, x := range ids {
-		if x == id {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(ids, id)
 }
 
 // add appends a frame, with the slices of the one that stood there before.

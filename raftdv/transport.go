@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -211,9 +212,7 @@ func (t *Transport) AddPeer(id types.ID, us []string) {
 func (t *Transport) replacePeers(change func(map[types.ID]*peer)) {
 	old := *t.peers.Load()
 	peers := make(map[types.ID]*peer, len(old)+1)
-	for id, p := range old {
-		peers[id] = p
-	}
+	maps.Copy(peers, old)
 	change(peers)
 	t.peers.Store(&peers)
 }
