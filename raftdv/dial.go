@@ -26,8 +26,9 @@ import (
 
 // controlStream is one upgraded connection after both hellos.
 type controlStream struct {
+	ours     *hello // what was said when this member dialled
 	theirs   *hello
-	proven   bool // the peer that dialled showed its token
+	proven   bool // who dialled showed the token
 	tls      bool // the peer URL asks for TLS
 	sealed   bool // the connection has it
 	tlsState *tls.ConnectionState
@@ -124,7 +125,7 @@ func (p *peer) dial() (done <-chan struct{}, err error) {
 			p.urls.unreachable(u)
 		}
 	}()
-	resp, nc, err := p.roundTrip(ctx, u, request)
+	resp, nc, err := p.roundTrip(ctx, u, request, "")
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +134,8 @@ func (p *peer) dial() (done <-chan struct{}, err error) {
 		resp.Body.Close()
 		return nil, err
 	}
-	s := controlStream{theirs: theirs, tls: u.Scheme == "https" || u.Scheme == "unixs", sealed: resp.TLS != nil, tlsState: resp.TLS}
+	s := controlStream{ours: ours, theirs: theirs, tls: u.Scheme == "https" || u.Scheme == "unixs", sealed: resp.TLS != nil, tlsState: resp.TLS}
+	s.proven = len(ours.Proof) > 0 && ours.ProofFor == theirs.Incarnation
 	s.secret, s.noSide = s.deriveSecret(priv, request, resp.Header.Get(helloHeader))
 	return p.attachIncoming(&upgradedConn{resp.Body.(io.ReadWriteCloser), nc, cancel}, s)
 }
@@ -147,13 +149,12 @@ func (p *peer) dialHello() (*hello, *ecdh.PrivateKey, error) {
 	ours.Key = priv.PublicKey().Bytes()
 	ours.Token = p.token
 	if token, incarnation := p.theirToken(); token != nil {
-		ours.ProofFor = incarnation
-		ours.Proof = proof(token, ours.From, ours.To, ours.Incarnation, incarnation, ours.Key)
+		ours.prove(token, incarnation)
 	}
 	return ours, priv, nil
 }
 
-func (p *peer) roundTrip(ctx context.Context, u url.URL, request string) (*http.Response, net.Conn, error) {
+func (p *peer) roundTrip(ctx context.Context, u url.URL, request, prove string) (*http.Response, net.Conn, error) {
 	t := p.t
 	u.Path = BootstrapPath
 	var nc net.Conn
@@ -162,8 +163,12 @@ func (p *peer) roundTrip(ctx context.Context, u url.URL, request string) (*http.
 	if err != nil {
 		return nil, nil, fmt.Errorf("peer URL %s: %w", u.Redacted(), err)
 	}
-	req.Header.Set("Connection", "Upgrade")
-	req.Header.Set("Upgrade", upgradeToken)
+	if prove == "" {
+		req.Header.Set("Connection", "Upgrade")
+		req.Header.Set("Upgrade", upgradeToken)
+	} else {
+		req.Header.Set(proveHeader, prove)
+	}
 	req.Header.Set("X-Server-From", t.ID.String())
 	req.Header.Set("X-Server-Version", version.Version)
 	req.Header.Set("X-Min-Cluster-Version", version.MinClusterVersion)

@@ -196,6 +196,12 @@ func deriveSideKeys(secret, token []byte, name string, self, peer fabric.MemberI
 	return k, nil
 }
 
+// prove adds the proof for the member whose token this is.
+func (h *hello) prove(token []byte, incarnation uint64) {
+	h.ProofFor = incarnation
+	h.Proof = proof(token, h.From, h.To, h.Incarnation, incarnation, h.Key)
+}
+
 func randomBytes(n int) []byte {
 	b := make([]byte, n)
 	rand.Read(b) // never fails (crypto/rand)

@@ -307,6 +307,7 @@ func (p *peer) watch() {
 		p.activate()
 	}
 	p.gate(heard)
+	p.proveStream()
 }
 
 func (p *peer) fresh(heard time.Time) bool {

@@ -34,6 +34,7 @@ type peer struct {
 	// speaks is the feature set of the peer's newest hello.
 	speaks    atomic.Uint64
 	refusedAt atomic.Int64 // of the last log line about a refusal
+	proving   atomic.Bool
 
 	rowMu   sync.Mutex // guards the fields below
 	rows    *RowReader
@@ -165,6 +166,7 @@ func (p *peer) attachOutgoing(conn net.Conn, buffered []byte, s controlStream) {
 	}
 	p.mu.Unlock()
 	p.connectSides()
+	p.proveStream()
 }
 
 func (p *peer) theirToken() ([]byte, uint64) {

@@ -54,7 +54,11 @@ func (t *Transport) serveBootstrap(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Server-Version", version.Version)
 	w.Header().Set(versionHeader, fmt.Sprintf("%d-%d", wireMin, wireMax))
 	p, theirs, bad := t.admit(r)
-	if bad == nil {
+	switch {
+	case bad != nil:
+	case r.Header.Get(proveHeader) != "":
+		bad = t.acceptProof(w, p, theirs)
+	default:
 		bad = t.upgrade(w, r, p, theirs)
 	}
 	if bad == nil {
