@@ -12,7 +12,7 @@ import (
 func benchmarkFlood(b *testing.B, sys *system, sealed bool) {
 	g := openBench(b, sys, sealed)
 	f := newFlood(g, defaultSize, defaultWindow)
-	made := newMaker(g.leader().id, g.followers(), defaultSize)
+	made := newMaker(g.leader().id, g.followers(), defaultSize, defaultWindow)
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := f.step(b.Context(), made); err != nil {

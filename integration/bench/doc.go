@@ -13,8 +13,8 @@
 // measured for each number of members.
 //
 // Deliveries (flood.go). One leader sends to n-1 followers as raft does: one
-// call of Send with one MsgApp for each follower, all with the same new entry,
-// every message in fresh memory. A delivery is one of them handed to Process.
+// call of Send with one MsgApp for each follower, all with the same new entry. A
+// delivery is one of them handed to Process.
 // At most Window entries are out at once; when the slowest follower is that far
 // behind, the leader waits until half of them are there. CPU is what getrusage
 // says of the whole process, both ends and the harness included. Allocations are

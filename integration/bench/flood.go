@@ -14,8 +14,6 @@ const (
 	warmUp = 0.2
 	// clockEvery is how many steps pass between two looks at the clock.
 	clockEvery = 16
-	// stall is how long a measurement may see no progress.
-	stall = 5 * time.Second
 )
 
 // floodResult is one measurement of deliveries.
@@ -36,6 +34,7 @@ type flood struct {
 	wakeAt atomic.Uint64
 	wake   chan struct{}
 	failed chan error
+	timer  *time.Timer
 }
 
 // follower counts what one member was handed. Only that member's deliveries
@@ -60,7 +59,7 @@ func runFlood(ctx context.Context, g *group, size, window int, d time.Duration) 
 }
 
 func newFlood(g *group, size, window int) *flood {
-	f := &flood{g: g, size: size, window: uint64(window), wake: make(chan struct{}, 1), failed: make(chan error, 1)}
+	f := &flood{g: g, size: size, window: uint64(window), wake: make(chan struct{}, 1), failed: make(chan error, 1), timer: time.NewTimer(g.stall)}
 	for _, m := range g.followers() {
 		s := &follower{}
 		s.last.Store(g.index)
@@ -71,6 +70,7 @@ func newFlood(g *group, size, window int) *flood {
 }
 
 func (f *flood) close() {
+	f.timer.Stop()
 	for _, m := range f.g.followers() {
 		m.node.ignore()
 	}
@@ -101,7 +101,7 @@ func (f *flood) delivered(s *follower, m *raftpb.Message) {
 // send is the leader. It returns what was used between the end of the warm-up
 // and d.
 func (f *flood) send(ctx context.Context, d time.Duration) (res floodResult, err error) {
-	made := newMaker(f.g.leader().id, f.g.followers(), f.size)
+	made := newMaker(f.g.leader().id, f.g.followers(), f.size, int(f.window))
 	begin := time.Now()
 	var first usage
 	var before uint64
@@ -148,8 +148,7 @@ func perDelivery(first, last usage, n uint64) floodResult {
 // wait returns when all followers have been handed index.
 func (f *flood) wait(ctx context.Context, index uint64) error {
 	f.wakeAt.Store(index)
-	timer := time.NewTimer(stall)
-	defer timer.Stop()
+	f.timer.Reset(f.g.stall)
 	for f.slowest() < index {
 		select {
 		case <-f.wake:
@@ -157,8 +156,8 @@ func (f *flood) wait(ctx context.Context, index uint64) error {
 			return err
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-timer.C:
-			return fmt.Errorf("no progress for %v: entry %d of %d is at all followers: messages were lost", stall, f.slowest(), f.g.index)
+		case <-f.timer.C:
+			return fmt.Errorf("no progress for %v: entry %d of %d is at all followers: messages were lost", f.g.stall, f.slowest(), f.g.index)
 		}
 	}
 	return nil

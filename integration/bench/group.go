@@ -30,6 +30,7 @@ const (
 	// peerReadTimeout is etcd's for its peer servers.
 	peerReadTimeout = 5 * time.Minute
 	shutdownTimeout = 2 * time.Second
+	defaultStall    = 5 * time.Second
 )
 
 // A system is a way to carry raft messages.
@@ -57,6 +58,8 @@ type group struct {
 	members []*member
 	// index is the last entry that was sent: a log goes on across runs.
 	index uint64
+	// stall is how long a measurement may see no progress.
+	stall time.Duration
 }
 
 // A member has a transport and what serves it.
@@ -72,7 +75,7 @@ type member struct {
 
 // openGroup starts n members and returns when they are connected.
 func openGroup(ctx context.Context, sys *system, n int, tls *transport.TLSInfo) (_ *group, err error) {
-	g := &group{sys: sys}
+	g := &group{sys: sys, stall: defaultStall}
 	defer func() {
 		if err != nil {
 			g.close()

@@ -60,7 +60,7 @@ func runPingpong(ctx context.Context, g *group, size int, d time.Duration) (rttR
 func newPingpong(g *group, size int) *pingpong {
 	return &pingpong{
 		g: g, size: size, done: make(chan error, 1),
-		made: newMaker(g.leader().id, g.followers()[:1], size),
+		made: newMaker(g.leader().id, g.followers()[:1], size, 1),
 	}
 }
 
@@ -126,7 +126,7 @@ func (p *pingpong) finish(err error) {
 }
 
 func (p *pingpong) wait(ctx context.Context) error {
-	tick := time.NewTicker(stall)
+	tick := time.NewTicker(p.g.stall)
 	defer tick.Stop()
 	for before := uint64(0); ; {
 		select {
@@ -137,7 +137,7 @@ func (p *pingpong) wait(ctx context.Context) error {
 		case <-tick.C:
 			now := p.index.Load()
 			if now == before {
-				return fmt.Errorf("entry %d was not answered within %v: a message was lost", now, stall)
+				return fmt.Errorf("entry %d was not answered within %v: a message was lost", now, p.g.stall)
 			}
 			before = now
 		}

@@ -91,6 +91,7 @@ func TestFloodRefusesCheats(t *testing.T) {
 func TestFloodRefusesSilence(t *testing.T) {
 	silent := planted("silent", func([]*raftpb.Message) []*raftpb.Message { return nil })
 	g := openTest(t, silent, 2)
+	g.stall = 200 * time.Millisecond
 	if _, err := runFlood(t.Context(), g, defaultSize, defaultWindow, time.Second); err == nil || !strings.Contains(err.Error(), "no progress") {
 		t.Errorf("flood: %v", err)
 	}

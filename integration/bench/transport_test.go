@@ -198,27 +198,27 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// Every message of a step is new, and what was sent before stays as it was.
-func TestMessagesAreFresh(t *testing.T) {
+// What is under way, and what a transport may still look at, stays as it is.
+func TestMessagesRest(t *testing.T) {
+	const window = 4
 	to := []*member{{id: 2}, {id: 3}}
-	m := newMaker(1, to, 16)
-	seen := map[any]bool{}
+	m := newMaker(1, to, 16, window)
 	var sent []*raftpb.Message
-	for index := uint64(1); index <= 3*slabSteps; index++ {
-		for i, msg := range m.step(index) {
-			if seen[msg] || seen[&msg.Entries[0]] {
-				t.Fatalf("entry %d: memory is used again", index)
+	check := func(last uint64, steps int) {
+		t.Helper()
+		for i, msg := range sent[len(sent)-steps*len(to):] {
+			want := last - uint64(steps) + 1 + uint64(i/len(to))
+			if got, err := entryIndex(msg, 16); err != nil || got != want || msg.GetTo() != uint64(to[i%2].id) || msg.GetFrom() != 1 {
+				t.Fatalf("%d steps back of %d: %v, %v", steps, last, msg, err)
 			}
-			seen[msg], seen[&msg.Entries[0]] = true, true
-			if msg.GetTo() != uint64(to[i].id) || msg.GetFrom() != 1 {
-				t.Fatalf("%v", msg)
-			}
-			sent = append(sent, msg)
 		}
 	}
-	for i, msg := range sent {
-		if got, err := entryIndex(msg, 16); err != nil || got != uint64(i/2+1) {
-			t.Fatalf("message %d: entry %d, %v", i, got, err)
-		}
+	for index := uint64(1); index <= 3*(window+idle); index++ {
+		sent = append(sent, m.step(index)...)
+		check(index, int(min(index, window+idle)))
+	}
+	// The control: it goes round.
+	if old := sent[len(sent)-(window+idle)*len(to)+1]; old != m.step(9)[1] {
+		t.Error("memory is never used again")
 	}
 }
