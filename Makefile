@@ -34,7 +34,9 @@ patch: ## make the etcd server with the transport hook (.build)
 build: ## build bin/etcd-dv and bin/raftdv
 	@echo "building bin/etcd-dv and bin/raftdv (the first time all of etcd is compiled: up to 5 minutes on 2 cores)"
 	@$(MAKE) patch
-	@$(GO) build $(MOD) -o bin/ ./cmd/etcd-dv ./cmd/raftdv
+	@all=$$($(GO) list -deps $(MOD) ./cmd/etcd-dv ./cmd/raftdv | wc -l); \
+	$(GO) build -v $(MOD) -o bin/ ./cmd/etcd-dv ./cmd/raftdv 2>&1 | awk -v all="$$all" \
+		'/^[a-zA-Z0-9._\/-]+$$/ { if (++n % 50 == 0) { print "  " n " packages compiled, of at most " all; fflush() } next } { print }'
 
 .PHONY: demo
 demo: build ## start a cluster, kill its leader, check that nothing is lost (DEMO=--tls …)
