@@ -66,6 +66,10 @@ func (e *EndError) Unwrap() error { return e.Err }
 // malformed marks what fabric's decoder found as the peer's fault.
 func malformed(err error) error { return &decodeError{err} }
 
+func tooLarge[T int | uint64](n T) error {
+	return malformed(fmt.Errorf("%w: frame of %d bytes", fabric.ErrTooLarge, n))
+}
+
 type decodeError struct{ err error }
 
 func (e *decodeError) Error() string        { return e.err.Error() }

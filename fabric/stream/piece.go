@@ -53,7 +53,7 @@ func (c *recvConn) takePiece(f *fabric.Frame) error {
 func (c *recvConn) checkFirst(f *fabric.Frame) error {
 	g := &f.Fragment
 	if g.Total > uint64(c.p.cfg.MaxFrame) || len(f.Patch)+int(g.Total) > c.p.cfg.MaxFrame {
-		return fmt.Errorf("%w: frame of %d bytes", fabric.ErrTooLarge, g.Total)
+		return tooLarge(g.Total)
 	}
 	if g.Count < 2 || g.Count != pieces(int(g.Total)) || f.Link == math.MaxUint64 {
 		return fmt.Errorf("%w: %d pieces for %d bytes, frame %d", ErrBadPiece, g.Count, g.Total, f.Link)

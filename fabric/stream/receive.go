@@ -184,7 +184,7 @@ func (c *recvConn) accept(f *fabric.Frame, size int) error {
 	case f.Has&fabric.HasFragment != 0:
 		return c.takePiece(f)
 	case len(f.Patch)+len(f.Body) > c.p.cfg.MaxFrame:
-		return fmt.Errorf("%w: frame of %d bytes", fabric.ErrTooLarge, len(f.Patch)+len(f.Body))
+		return tooLarge(len(f.Patch) + len(f.Body))
 	}
 	if err := c.inOrder(f.Lane, f.Link); err != nil {
 		return err
@@ -231,8 +231,11 @@ func (c *recvConn) skipTo(lane fabric.Lane, link uint64) error {
 
 // takeVoid takes a frame that stands for lost ones.
 func (c *recvConn) takeVoid(f *fabric.Frame) error {
-	if len(f.Body) != 8 || c.partial[f.Lane].active {
+	if len(f.Body) != 8 {
 		return fmt.Errorf("%w: void with %d bytes", ErrUnexpected, len(f.Body))
+	}
+	if c.partial[f.Lane].active {
+		return fmt.Errorf("%w: void in %v between them", ErrBadPiece, f.Lane)
 	}
 	count := binary.LittleEndian.Uint64(f.Body)
 	if count == 0 || count >= math.MaxUint64-f.Link || f.Link < c.q.rx.expected[f.Lane] {
