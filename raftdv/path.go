@@ -335,21 +335,25 @@ func (p *peer) isUp(road int) bool {
 // linkChanged is told by a fabric; it may change the path.
 func (p *peer) linkChanged(r *road, s fabric.LinkState) {
 	p.mu.Lock()
+	news := !s.Up && s.Err != nil && errorText(p.downWhy[r.index]) != s.Err.Error()
 	p.up[r.index], p.downWhy[r.index] = s.Up, s.Err
 	p.mu.Unlock()
-	p.choosePath(s.Err)
+	if changed := p.choosePath(s.Err); !changed && news {
+		p.t.lg.Info("fabric does not reach peer", zap.String("local-member-id", p.t.ID.String()),
+			zap.String("remote-peer-id", p.id.String()), zap.String("fabric", r.name), zap.NamedError("reason", s.Err))
+	}
 	if r.str != nil {
 		p.gate(r.str.LastKeepAlive(p.member))
 	}
 }
 
 // choosePath takes the first road that is up; rafthttp, kept connected all the
-// time, if none is.
-func (p *peer) choosePath(why error) {
+// time, if none is. It reports whether that is another one than before.
+func (p *peer) choosePath(why error) (changed bool) {
 	p.mu.Lock()
 	if p.stopped {
 		p.mu.Unlock()
-		return
+		return false
 	}
 	next := p.t.lastResort()
 	for _, r := range p.t.roads {
@@ -361,7 +365,7 @@ func (p *peer) choosePath(why error) {
 	before := p.path.Swap(next)
 	p.mu.Unlock()
 	if before == next {
-		return
+		return false
 	}
 	from, to := p.t.pathName(before), p.t.pathName(next)
 	p.metrics.path(to)
@@ -371,6 +375,7 @@ func (p *peer) choosePath(why error) {
 	p.t.lg.Info("peer path changed", zap.String("local-member-id", p.t.ID.String()), zap.String("remote-peer-id", p.id.String()),
 		zap.String("from", from), zap.String("to", to), zap.NamedError("reason", why))
 	p.t.rows.resend(p)
+	return true
 }
 
 // worse: smaller indexes are better, no index is worst.
