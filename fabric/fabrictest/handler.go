@@ -172,6 +172,9 @@ func lifeKill(e *env) {
 
 func lifeSenderRestarts(e *env) {
 	a, b := e.ids[0], e.ids[1]
+	if e.c.Advance == nil {
+		e.linger(b, 300*time.Microsecond) // so that there is a backlog
+	}
 	for range 3 {
 		for n := range 40 {
 			e.send(a, msg{to: e.others(a), lane: fabric.Lane(n % fabric.Lanes), size: 1000, patch: -1})

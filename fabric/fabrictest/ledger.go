@@ -319,19 +319,21 @@ func (e *env) pending(s *sentFrame, d *destination) bool {
 func (e *env) resolveAll() {
 	e.tb.Helper()
 	if !e.eventually(e.ticketTime(), func() bool { return e.count(e.pending) == 0 }) {
-		e.violate("F2: %d tickets not resolved within %v", e.count(e.pending), e.ticketTime())
+		e.tb.Fatalf("%s: F2: %d tickets not resolved within %v", e.f.Name, e.count(e.pending), e.ticketTime())
 	}
 }
 
 // ackedArrive waits until every frame that was acked has been delivered, if its
-// receiver still lives (F2).
+// receiver still lives and its sender has not crashed (F2).
 func (e *env) ackedArrive() {
+	e.tb.Helper()
 	missing := func(s *sentFrame, d *destination) bool {
-		r := e.members[d.to]
-		return d.state == acked && !d.delivered && s.kind != fabric.KindVoid && r.gen == d.gen && !r.ended
+		to, from := e.members[d.to], e.members[s.from]
+		return d.state == acked && !d.delivered && s.kind != fabric.KindVoid &&
+			to.gen == d.gen && !to.ended && from.gen == s.gen && !from.crashed
 	}
 	if !e.eventually(e.f.Patience, func() bool { return e.count(missing) == 0 }) {
-		e.violate("F2: acked implies received: %d acked frames were never delivered", e.count(missing))
+		e.tb.Fatalf("%s: F2: acked implies received: %d acked frames were never delivered", e.f.Name, e.count(missing))
 	}
 }
 

@@ -23,7 +23,8 @@ type refNet struct {
 	ports map[fabric.MemberID]*refPort
 	ids   []fabric.MemberID
 	cuts  map[[2]fabric.MemberID]bool
-	ticks int // counts occasions for bugs that do not strike each time
+	end   chan struct{} // of the case
+	ticks int           // counts occasions for bugs that do not strike each time
 }
 
 // refPort is one incarnation of a member. refNet.mu guards everything in it.
@@ -88,17 +89,19 @@ func (n *refNet) often(bug string, every int) bool {
 }
 
 func newRefNet(bug string, ids []fabric.MemberID, opt Options) *refNet {
-	return &refNet{bug: bug, opt: opt, ids: ids, ports: make(map[fabric.MemberID]*refPort), cuts: make(map[[2]fabric.MemberID]bool)}
+	return &refNet{bug: bug, opt: opt, ids: ids, end: make(chan struct{}), ports: make(map[fabric.MemberID]*refPort), cuts: make(map[[2]fabric.MemberID]bool)}
 }
 
+// refFactory makes clusters of reference ports with one bug, or none.
 func refFactory(bug string) Factory {
 	return Factory{
 		Name: "reference", Slack: 400 * time.Millisecond, Patience: time.Second,
-		New: func(_ testing.TB, ids []fabric.MemberID, handlers map[fabric.MemberID]fabric.Handler, opt Options) *Cluster {
+		New: func(tb testing.TB, ids []fabric.MemberID, handlers map[fabric.MemberID]fabric.Handler, opt Options) *Cluster {
 			if bug != "" { // what is found by waiting is found sooner
 				opt.TicketTimeout = min(opt.TicketTimeout, 1500*time.Millisecond)
 			}
 			n := newRefNet(bug, ids, opt)
+			tb.Cleanup(func() { close(n.end) })
 			for _, id := range ids {
 				n.start(id, 1, handlers[id])
 			}
@@ -588,7 +591,8 @@ func (p *refPort) timer() {
 			if !p.n.is("Close leaves a goroutine") {
 				return
 			}
-			<-time.After(time.Minute)
+			<-p.n.end
+			return
 		case now := <-t.C:
 			p.n.mu.Lock()
 			p.expire(now)

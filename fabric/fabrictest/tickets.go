@@ -329,7 +329,7 @@ func (e *env) linkOf(id, peer fabric.MemberID) fabric.LinkState {
 func closeReceiver(e *env) {
 	a, b := e.ids[0], e.ids[1]
 	if e.c.Advance == nil {
-		e.linger(b, 200*time.Microsecond) // so that there is a backlog
+		e.linger(b, 3*time.Millisecond) // so that there is a backlog
 	}
 	for n := range 100 {
 		e.send(a, msg{to: one(b), lane: fabric.LaneAppend, size: 2000, patch: -1})
