@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -55,19 +56,41 @@ func (b *builder) set(ctx context.Context, s *suite, pkg string, k kind) (set, e
 	}
 	made := set{test: test}
 	parts := []string{b.identity(test)}
+	server := test
 	if !s.linked && !s.alone {
 		programs, err := b.programs(ctx, s, k)
 		if err != nil {
 			return set{}, err
 		}
+		server = programs[progEtcd]
 		if made.dir, err = b.binDir(programs); err != nil {
 			return set{}, err
 		}
 		parts = append(parts, b.identity(made.dir))
 	}
+	if !s.alone {
+		if err := checkKind(server, k); err != nil {
+			return set{}, err
+		}
+	}
 	made.key = digest(append(append(parts, s.env...), dvSettings(k)...))
 	b.sets[id] = made
 	return made, nil
+}
+
+// hookSymbol is in every program whose server has our transport.
+const hookSymbol = "github.com/raftdv/dv/raftdv/plug.New"
+
+// checkKind makes sure that two different things are compared.
+func checkKind(program string, k kind) error {
+	text, err := os.ReadFile(program)
+	if err != nil {
+		return err
+	}
+	if hooked := bytes.Contains(text, []byte(hookSymbol)); hooked != (k == dv) {
+		return fmt.Errorf("%s was built as %s, but has our transport: %v", filepath.Base(program), k, hooked)
+	}
+	return nil
 }
 
 // testProgram builds a package's tests. One that has no server in it serves

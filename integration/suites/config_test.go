@@ -252,6 +252,22 @@ func TestKeep(t *testing.T) {
 	}
 }
 
+// TestCheckKind: a program that has our transport is no stock, and one that
+// has not is no dv.
+func TestCheckKind(t *testing.T) {
+	for text, is := range map[string]kind{"xx" + hookSymbol + "yy": dv, "anything else": stock} {
+		path := filepath.Join(t.TempDir(), "etcd")
+		if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range bothKinds {
+			if err := checkKind(path, k); (err == nil) != (k == is) {
+				t.Errorf("a program of %s taken for %s: %v", is, k, err)
+			}
+		}
+	}
+}
+
 func TestDVSettings(t *testing.T) {
 	t.Setenv("ETCD_DV_MODE", "off")
 	if got := dvSettings(dv); !slices.Equal(got, []string{"ETCD_DV_MODE=off"}) {

@@ -162,6 +162,23 @@ func TestNetwork(t *testing.T) {
 	b.cfg.kinds = []kind{stock}
 	status, table := b.execute(t.Context())
 	b.wantStatus(status, exitOK, table)
+	b.wantRuns("stock pass fake.TestNetwork")
+
+	text, _ := os.ReadFile("/etc/resolv.conf")
+	if all := nameservers(string(text)); len(all) > 0 {
+		b = newBench(t, "TestNameserver").with("FAKE_ADDRESS=" + all[0].String())
+		b.cfg.kinds = []kind{stock}
+		status, table := b.execute(t.Context())
+		b.wantStatus(status, exitOK, table)
+		b.wantRuns("stock pass fake.TestNameserver")
+	}
+}
+
+func TestNameservers(t *testing.T) {
+	got := nameservers("# nameserver 1.1.1.1\nsearch x\nnameserver 10.0.0.53\nnameserver  10.0.0.53 \nnameserver 127.0.0.53\nnameserver fe80::1\nnameserver\nnameserver 9.9.9.9")
+	if fmt.Sprint(got) != "[10.0.0.53 9.9.9.9]" {
+		t.Errorf("name servers %v", got)
+	}
 }
 
 func TestCleanEnv(t *testing.T) {

@@ -135,17 +135,24 @@ func linkFixtures(tree string) error {
 // stock names the released server again, so that both kinds are built from
 // the same dependencies and differ in nothing but the server.
 func (w *workspace) writeModFile(ctx context.Context, k kind) error {
+	// A relative path keeps the folder of the checkout out of the programs.
+	tests, err := filepath.Rel(w.root, w.tests)
+	if err != nil || strings.HasPrefix(tests, "..") {
+		tests = w.tests
+	} else {
+		tests = "./" + filepath.ToSlash(tests)
+	}
 	args := []string{
 		"run", "./internal/patch", "-q", "-out", w.modFile(k),
 		"-require", testsModule + "/...@" + w.version,
 		"-require", etcdModule + "etcdctl/v3@" + w.version,
 		"-require", etcdModule + "etcdutl/v3@" + w.version,
-		"-replace", testsModule + "=" + w.tests,
+		"-replace", testsModule + "=" + tests,
 	}
 	if k == stock {
 		args = append(args, "-replace", serverModule+"="+serverModule+"@"+w.version)
 	}
-	_, err := w.goTool(ctx, w.root, args...)
+	_, err = w.goTool(ctx, w.root, args...)
 	return err
 }
 

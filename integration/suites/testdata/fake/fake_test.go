@@ -3,6 +3,7 @@
 package fake
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -105,6 +106,14 @@ func started(t *testing.T, name string) {
 	}
 	if err := os.Rename(path+".new", path); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestNameserver needs the name servers of the machine to be refused at once.
+func TestNameserver(t *testing.T) {
+	conn, err := net.Dial("udp", net.JoinHostPort(os.Getenv("FAKE_ADDRESS"), "53"))
+	if !errors.Is(err, syscall.EHOSTUNREACH) {
+		t.Fatalf("name server: %v, %v", conn, err)
 	}
 }
 
