@@ -3,7 +3,7 @@ package udp
 // batch is a set of datagrams of one size, the last one perhaps shorter, that
 // one call hands to the kernel.
 type batch struct {
-	buf     []byte // maxBatch bytes and room for one more datagram's overshoot
+	buf     []byte // maxBatch bytes
 	n       int
 	seg     int
 	packets [maxSegments]packet

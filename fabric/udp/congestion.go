@@ -85,14 +85,14 @@ func (c *newReno) collapse() {
 
 // refill computes the pacing budget: 5/4 of the window per round trip (§7.7),
 // in bursts of at most what passes in paceGrain and at least the initial
-// window.
-func (c *newReno) refill(now, srtt int64, window uint64) {
-	if srtt < int64(paceFrom) {
+// window or one datagram.
+func (c *newReno) refill(now, rtt int64, window uint64, datagram int) {
+	if rtt < int64(paceFrom) {
 		c.budget = window
 		return
 	}
-	rate := float64(window) * 1.25 / float64(srtt) // bytes per ns
-	burst := max(uint64(rate*float64(paceGrain)), 10*min(c.segment, minDatagram*2))
+	rate := float64(window) * 1.25 / float64(rtt) // bytes per ns
+	burst := max(uint64(rate*float64(paceGrain)), initialWindow, uint64(datagram))
 	if c.budgetAt == 0 {
 		c.budget = burst
 	} else {
@@ -101,10 +101,10 @@ func (c *newReno) refill(now, srtt int64, window uint64) {
 	c.budgetAt = now
 }
 
-// paceDelay is the time until want bytes may be sent.
-func (c *newReno) paceDelay(want uint64, srtt int64, window uint64) int64 {
-	if c.budget >= want || srtt < int64(paceFrom) {
+// paceDelay is the time until want bytes, at most a datagram, may be sent.
+func (c *newReno) paceDelay(want uint64, rtt int64, window uint64) int64 {
+	if c.budget >= want || rtt < int64(paceFrom) {
 		return 0
 	}
-	return int64(float64(want-c.budget) * float64(srtt) / (float64(window) * 1.25))
+	return int64(float64(want-c.budget)*float64(rtt)/(float64(window)*1.25)) + 1
 }

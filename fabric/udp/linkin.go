@@ -159,7 +159,7 @@ func (l *link) onAck(now int64, b []byte, ev *events) {
 	l.largestAcked, l.anyAcked = max(l.largestAcked, a.largest), true
 	if any {
 		l.sent.trim()
-		l.ptoCount, l.waitSince = 0, 0
+		l.ptoCount, l.waitSince, l.asked = 0, 0, 0
 		if l.sent.flying > 0 {
 			l.waitSince = now
 		}
@@ -181,7 +181,7 @@ func (l *link) packetAcked(now int64, number uint64, p *sentPacket, ev *events) 
 	l.windowAck = max(l.windowAck, p.window)
 	for i, has := range p.hasSkip {
 		if has {
-			l.out[i].onSkipAcked(p.skipped[i])
+			ev.settled = l.out[i].onSkipAcked(p.skipped[i], now, l.cfg.peer, ev.settled)
 		}
 	}
 	if p.probe {
@@ -269,19 +269,20 @@ func (l *link) unsend(p *sentPacket) {
 
 // tick runs the timers.
 func (l *link) tick(now int64, ev *events) {
-	switch l.phase {
-	case phaseGated, phaseDead:
-		return
-	case phaseProbing:
-		if now >= l.probeAt {
-			l.reportSilence(now)
-			l.forget(now - l.cfg.idleTimeout)
-			l.ping = true
-			l.probeAt = now + l.probeGap
-			l.probeGap = min(l.probeGap*3/2, int64(probeLast))
-		}
-		return
+	l.excuse(now)
+	if l.phase == phaseUp {
+		l.tickUp(now, ev)
 	}
+	if l.phase == phaseProbing && now >= l.probeAt {
+		l.reportSilence(now)
+		l.forget(now - l.cfg.idleTimeout)
+		l.ping = true
+		l.probeAt = now + l.probeGap
+		l.probeGap = min(l.probeGap*3/2, int64(probeLast))
+	}
+}
+
+func (l *link) tickUp(now int64, ev *events) {
 	l.expireTickets(now, ev)
 	switch {
 	case l.exhausted != nil:
@@ -304,6 +305,19 @@ func (l *link) tick(now int64, ev *events) {
 		return
 	}
 	l.probeTimeout(now)
+}
+
+// excuse moves the peer's time limits if this host has been late itself: what
+// the peer said meanwhile was not read yet.
+func (l *link) excuse(now int64) {
+	late := now - l.deadline()
+	if late < l.cfg.idleTimeout/keepAlivesPerIdle {
+		return
+	}
+	l.heardAt = min(l.heardAt+late, now)
+	if l.waitSince != 0 {
+		l.waitSince = min(l.waitSince+late, now)
+	}
 }
 
 func (l *link) noAnswer() error {

@@ -96,9 +96,11 @@ func (l *link) computeRoom(now int64) int {
 		}
 		size = max(free, minDatagram)
 	}
-	l.cc.refill(now, l.rtt.smoothed, window)
-	if wait := l.cc.paceDelay(uint64(min(want, size)), l.rtt.smoothed, window); wait > 0 {
-		if l.cc.inFlight > 0 || queued > 0 || l.rowPending() {
+	// A stall of this host leaves a smoothed round trip that is far too long.
+	rtt := min(l.rtt.smoothed, l.rtt.latest)
+	l.cc.refill(now, rtt, window, size)
+	if wait := l.cc.paceDelay(uint64(min(want, size)), rtt, window); wait > 0 {
+		if queued > 0 || l.rowPending() {
 			l.paceAt = now + wait
 		}
 		return 0

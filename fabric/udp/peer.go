@@ -70,9 +70,7 @@ type numbering struct {
 }
 
 func newPeer(p *Port, id fabric.MemberID) *peer {
-	pe := &peer{port: p, id: id, out: p.conduit.newSender()}
-	pe.batch.buf = make([]byte, maxBatch)
-	return pe
+	return &peer{port: p, id: id, out: p.conduit.newSender()}
 }
 
 // accept queues one frame for destination j of o. mu is held.
@@ -227,6 +225,9 @@ func (pe *peer) replace(l *link, s *Session, why error, goodbye bool, ev *events
 	}
 	pe.moveTo(s.Addr)
 	pe.home, pe.movedAt = s.Addr, 0
+	if pe.batch.buf == nil {
+		pe.batch.buf = make([]byte, maxBatch)
+	}
 }
 
 func (pe *peer) moveTo(a netip.AddrPort) {

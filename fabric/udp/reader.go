@@ -11,6 +11,10 @@ import (
 // loop.
 const readErrorPause = time.Millisecond
 
+// maxMisses bounds how long polling is given up when it does not pay: for
+// 2^maxMisses - 1 receives.
+const maxMisses = 8
+
 // reader takes datagrams from the socket and hands over what they bring. One
 // reader of a port is current; a former one is stuck in a handler call.
 type reader struct {
@@ -20,6 +24,8 @@ type reader struct {
 	d       *deliverer
 	retired atomic.Bool
 	opened  [maxSegments]opened
+	misses  int // polls in vain, in a row
+	sitOut  int // receives without polling that are left
 	nonce   [nonceLen]byte
 }
 
@@ -53,20 +59,25 @@ func (r *reader) run() {
 	}
 }
 
-// receive waits for datagrams: for a while by polling, if configured.
+// receive waits for datagrams: for a while by polling, if configured and as
+// long as it pays. On a full machine the poller only keeps others from sending.
 func (r *reader) receive() (n, seg int, from netip.AddrPort, err error) {
-	if r.port.spin == 0 {
+	if r.port.spin == 0 || r.sitOut > 0 {
+		r.sitOut = max(r.sitOut-1, 0)
 		return r.in.recv(r.buf, true)
 	}
 	for until := r.port.now() + r.port.spin; ; {
+		runtime.Gosched() // to whom the last handler call woke
 		n, seg, from, err = r.in.recv(r.buf, false)
 		if err != errAgain {
+			r.misses = 0
 			return n, seg, from, err
 		}
 		if r.port.now() > until {
+			r.misses = min(r.misses+1, maxMisses)
+			r.sitOut = 1<<r.misses - 1
 			return r.in.recv(r.buf, true)
 		}
-		runtime.Gosched()
 	}
 }
 

@@ -26,7 +26,7 @@ type queuedFrame struct {
 //
 //	base ≤ next ≤ end ≤ base + bound     F3
 //	acked and lost lie within (base, next) and are disjoint
-//	frames are in order, each end is above base
+//	frames are in order; once the skip is acked, each end is above base
 type sendLane struct {
 	lane      fabric.Lane
 	bound     uint64 // bytes that may be queued
@@ -168,9 +168,11 @@ func (l *sendLane) onAcked(p piece, now int64, to fabric.MemberID, out []fabric.
 	return l.settle(now, to, out)
 }
 
-// settle resolves the frames below base as acked (F2).
+// settle resolves the frames below base as acked (F2). While the receiver may
+// not know of a skip before them they wait: it cannot hand them over yet, and
+// might be told of a skip behind them first.
 func (l *sendLane) settle(now int64, to fabric.MemberID, out []fabric.Resolution) []fabric.Resolution {
-	for l.frames.len() > 0 && l.frames.front().end <= l.base {
+	for l.skipAcked && l.frames.len() > 0 && l.frames.front().end <= l.base {
 		f := l.frames.front()
 		l.stats.Acked++
 		l.sampleRTT(time.Duration(now - f.at))
@@ -205,23 +207,22 @@ func (l *sendLane) expire(since, now int64, why error, to fabric.MemberID, out [
 		l.frames.pop()
 		l.stats.Lost++
 		out = append(out, fabric.Resolution{To: to, Ticket: f.ticket, Lane: l.lane, Err: why})
-		l.base, l.next = f.end, max(l.next, f.end)
 		l.skip, l.skipLink = f.end, l.link-uint64(l.frames.len())
 		l.skipSent, l.skipAcked = false, false
-		l.lost.remove(0, l.base)
-		l.acked.remove(0, l.base)
-		// A later frame may be there already: it is not lost.
-		l.base = l.acked.join(l.base)
-		out = l.settle(now, to, out)
 	}
+	l.base, l.next = max(l.base, l.skip), max(l.next, l.skip)
+	l.lost.remove(0, l.base)
+	l.base = l.acked.join(l.base)
 	return out
 }
 
 // onSkipAcked notes that the receiver knows that the lane goes on at offset.
-func (l *sendLane) onSkipAcked(offset uint64) {
-	if offset == l.skip {
-		l.skipAcked = true
+func (l *sendLane) onSkipAcked(offset uint64, now int64, to fabric.MemberID, out []fabric.Resolution) []fabric.Resolution {
+	if offset != l.skip {
+		return out
 	}
+	l.skipAcked = true
+	return l.settle(now, to, out)
 }
 
 // onSkipLost has the skip sent again.
