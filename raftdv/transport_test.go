@@ -270,3 +270,52 @@ func TestUnknownAndZeroTargetsAreDropped(t *testing.T) {
 		t.Errorf("an unknown member is active since %v", since)
 	}
 }
+
+// A fabric that does not reach a peer is left out, and says why.
+func TestUnreachableFabricIsLeftOut(t *testing.T) {
+	dead := func(port int) nodeOptions {
+		return nodeOptions{config: Config{AdvertiseUDP: fmt.Sprintf("127.0.0.1:%d", port)}}
+	}
+	nodes := startNodes(t, dead(1), dead(2))
+	onPath(t, FabricStream, nodes...)
+	exchange(t, nodes)
+	eventually(t, "the reason is shown", func() bool {
+		for _, l := range nodes[0].dv.State().Peers[0].Links {
+			if l.Fabric == FabricUDP && !l.Up && l.Down != "" {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// A message that is too large for the path takes the next one that carries it.
+func TestLargeMessageTakesTheNextRoad(t *testing.T) {
+	nodes := startNodes(t, nodeOptions{}, nodeOptions{})
+	onPath(t, FabricUDP, nodes...)
+	a, b := nodes[0], nodes[1]
+	for i, size := range []int{1 << 20, a.dv.roads[0].caps.MaxFrame, a.dv.stream().caps.MaxFrame + 1} {
+		want := appendMsg(a.id, b.id, uint64(i+1), strings.Repeat("y", size))
+		a.tr.Send([]*raftpb.Message{want})
+		arrives(t, a, b, want)
+	}
+}
+
+// What raft reports of a peer is bounded: a burst of losses is one report, and
+// the last loss is reported.
+func TestLossesAreReportedOncePerBurst(t *testing.T) {
+	n := newNode(t, 1, nodeOptions{})
+	n.start(t, nodeOptions{config: Config{Require: true}})
+	t.Cleanup(n.stop)
+	n.tr.AddPeer(2, []string{"http://127.0.0.1:1"})
+	const burst = 1000
+	for i := range burst {
+		n.tr.Send([]*raftpb.Message{beatMsg(1, 2, uint64(i+1))})
+	}
+	n.raft.wait(t, "a report", func() bool { return n.raft.unreachable[2] > 0 })
+	n.raft.mu.Lock()
+	defer n.raft.mu.Unlock()
+	if got := n.raft.unreachable[2]; got > burst/10 {
+		t.Errorf("%d reports of %d losses in a row", got, burst)
+	}
+}
