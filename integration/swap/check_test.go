@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/raftdv/dv/raftdv"
 )
 
 // trueHistory is one of two clients and three members, in which one write
@@ -169,6 +171,18 @@ func TestMeasure(t *testing.T) {
 		if got.Gap != want.Gap || got.Acked != want.Acked || got.Failed != want.Failed {
 			t.Errorf("step %d: %+v, want %+v", i, got, want)
 		}
+	}
+}
+
+func TestCountRoads(t *testing.T) {
+	peer := func(id, path string) raftdv.PeerState { return raftdv.PeerState{Member: id, Path: path} }
+	got := countRoads([]raftdv.State{
+		{Member: "a", Peers: []raftdv.PeerState{peer("b", "udp"), peer("c", "rafthttp"), peer("s", "rafthttp")}},
+		{Member: "b", Peers: []raftdv.PeerState{peer("a", "stream"), peer("s", "udp")}},
+		{Member: "c"},
+	}, map[string]bool{"a": true, "b": true, "c": true})
+	if want := (Roads{Fabric: 2, Fallback: 1, Stock: 1, Wrong: 1}); got != want {
+		t.Errorf("roads %+v, want %+v", got, want)
 	}
 }
 

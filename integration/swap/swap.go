@@ -34,6 +34,9 @@ type Config struct {
 	// Settle is how long the load goes on before the first step and after
 	// each. Default 3s.
 	Settle time.Duration
+	// Env is added to the environment of every member. Stock etcd warns of
+	// variables that it does not know and goes on.
+	Env map[string]string
 	// TLS makes peers and clients use mutual TLS.
 	TLS bool
 }
@@ -60,7 +63,7 @@ func (c Config) Validate() error {
 		}
 	}
 	if c.Clients < 0 || c.Pace < 0 || c.Settle < 0 {
-		errs = append(errs, errors.New("Clients, Pace and Settle cannot be negative: 0 stands for the default"))
+		errs = append(errs, errors.New("the fields Clients, Pace and Settle cannot be negative: 0 stands for the default"))
 	}
 	return errors.Join(errs...)
 }
@@ -80,6 +83,8 @@ type StepReport struct {
 	// which no write was acknowledged to anybody.
 	Gap           time.Duration
 	Acked, Failed int
+	// Roads are taken at the end of the step.
+	Roads Roads
 
 	begin, end int64
 }
@@ -91,7 +96,7 @@ func Run(ctx context.Context, cfg Config, w io.Writer) (*Report, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	c, err := cluster.New(ctx, cluster.Config{Binary: cfg.Stock, Dir: cfg.Dir, Size: members, TLS: cfg.TLS})
+	c, err := cluster.New(ctx, cluster.Config{Binary: cfg.Stock, Dir: cfg.Dir, Size: members, TLS: cfg.TLS, Env: cfg.Env})
 	if err != nil {
 		return nil, err
 	}
@@ -136,12 +141,21 @@ func (r *Report) takeSteps(ctx context.Context, cfg Config, c *cluster.Cluster, 
 		if err := settle(ctx, l, cfg.Settle); err != nil {
 			return fmt.Errorf("after %s of %s: %w", s.what, m.Name, err)
 		}
+		taken, err := roads(ctx, c.Members(), running(c, cfg.DV))
+		if err != nil {
+			return fmt.Errorf("after %s of %s: %w", s.what, m.Name, err)
+		}
 		r.Steps = append(r.Steps, StepReport{
-			What: s.what, Member: m.Name, Took: time.Duration(took), begin: begin, end: l.clock.now(),
+			What: s.what, Member: m.Name, Took: time.Duration(took), Roads: taken, begin: begin, end: l.clock.now(),
 		})
 		fmt.Fprintf(w, "%-5s %-38s answers after %v\n", m.Name, s.what, time.Duration(took).Round(time.Millisecond))
 	}
 	return nil
+}
+
+// running are the members with a binary.
+func running(c *cluster.Cluster, binary string) []*cluster.Member {
+	return slices.DeleteFunc(slices.Clone(c.Members()), func(m *cluster.Member) bool { return m.Binary() != binary })
 }
 
 // settle lets the load go on and makes sure that it does: writes must be
@@ -254,10 +268,11 @@ func (r *Report) measure() {
 }
 
 func (r *Report) print(w io.Writer) {
-	fmt.Fprintf(w, "\n%-6s %-38s %10s %10s %7s %7s\n", "member", "step", "answers", "gap", "acked", "failed")
+	fmt.Fprintf(w, "\n%-6s %-34s %9s %9s %6s %6s  %s\n", "member", "step", "answers", "gap", "acked", "failed", "roads: fabric fallback stock")
 	for _, s := range r.Steps {
-		fmt.Fprintf(w, "%-6s %-38s %10v %10v %7d %7d\n", s.Member, s.What,
-			s.Took.Round(time.Millisecond), s.Gap.Round(time.Millisecond), s.Acked, s.Failed)
+		fmt.Fprintf(w, "%-6s %-34s %9v %9v %6d %6d  %13d %8d %5d\n", s.Member, s.What,
+			s.Took.Round(time.Millisecond), s.Gap.Round(time.Millisecond), s.Acked, s.Failed,
+			s.Roads.Fabric, s.Roads.Fallback, s.Roads.Stock)
 	}
 	total, acked := 0, 0
 	for _, op := range slices.Concat(r.History.Clients...) {

@@ -6,9 +6,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/raftdv/dv/raftdv/plug"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -84,13 +87,14 @@ func TestRollingSwap(t *testing.T) {
 	}{{"clear", false}, {"tls", true}} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := evidence(t)
-			r, err := Run(t.Context(), Config{Stock: p.stock, DV: p.dv, Dir: filepath.Join(dir, "cluster"), TLS: c.tls}, t.Output())
+			r, err := Run(t.Context(), Config{Stock: p.stock, DV: p.dv, Dir: filepath.Join(dir, "cluster"), TLS: c.tls, Env: settings()}, t.Output())
 			if err != nil {
 				t.Fatal(err)
 			}
 			if err := CheckHistory(r.History); err != nil {
 				t.Error(err)
 			}
+			checkRoads(t, r)
 			judge := func(h *History) error {
 				return Validate(t.Context(), p.checker, h, r.DataDirs, filepath.Join(dir, "report"))
 			}
@@ -114,6 +118,36 @@ func TestRollingSwap(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// settings passes the transport's settings on to the members.
+func settings() map[string]string {
+	env := map[string]string{}
+	for _, kv := range os.Environ() {
+		if name, value, _ := strings.Cut(kv, "="); strings.HasPrefix(name, plug.EnvPrefix) {
+			env[name] = value
+		}
+	}
+	return env
+}
+
+// checkRoads: a swap that never left rafthttp, or that sent frames to a stock
+// peer, proves nothing.
+func checkRoads(t *testing.T, r *Report) {
+	t.Helper()
+	if os.Getenv(plug.FlagToEnv("dv-mode")) == string(plug.Off) {
+		t.Log("the transport is switched off: roads are not checked")
+		return
+	}
+	for _, s := range r.Steps {
+		if s.Roads.Wrong > 0 {
+			t.Errorf("%s of %s: %d fabrics to stock peers", s.What, s.Member, s.Roads.Wrong)
+		}
+	}
+	last := r.Steps[len(r.Steps)-1].Roads
+	if want := members * (members - 1); last.Fabric != want {
+		t.Errorf("in the end %d of %d roads are fabrics: %+v", last.Fabric, want, last)
 	}
 }
 
