@@ -47,6 +47,7 @@ itself and so shows what this machine makes of no difference.`,
 	f.IntVar(&cfg.Size, "size", 0, "bytes of an entry (default 256)")
 	f.StringVar(&cfg.Sealed, "sealed", "", "both, clear or sealed (default both)")
 	f.IntVar(&cfg.Window, "window", 0, "entries in flight (default 256)")
+	f.BoolVar(&cfg.Acks, "acks", false, "let followers answer, and the answers move the window")
 	f.IntVar(&cfg.Pairs, "pairs", 0, "measurements of each side (default 6)")
 	f.DurationVar(&cfg.Duration, "duration", 0, "length of one measurement (default 400ms)")
 	f.DurationVar(&cfg.Spin, "spin", 0, "how long receivers poll in the spinning measurement (default 200µs)")

@@ -11,7 +11,8 @@ import (
 
 func benchmarkFlood(b *testing.B, sys *system, sealed bool) {
 	g := openBench(b, sys, sealed)
-	f := newFlood(g, defaultSize, defaultWindow)
+	f := newFlood(g, testLoad)
+	defer f.close()
 	made := newMaker(g.leader().id, g.followers(), defaultSize, defaultWindow)
 	b.ReportAllocs()
 	for b.Loop() {

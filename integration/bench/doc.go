@@ -19,7 +19,9 @@
 // behind, the leader waits until half of them are there. CPU is what getrusage
 // says of the whole process, both ends and the harness included. Allocations are
 // counted by the runtime, less what the harness itself makes, which a transport
-// that does nothing shows in the same run.
+// that does nothing shows in the same run. With Acks each follower answers as
+// raft does, with one MsgAppResp for all that came since its last one, and the
+// answers move the window.
 //
 // Round trips (pingpong.go). A MsgApp to one follower, whose Process answers
 // with the MsgAppResp of its index, whose Process sends the next. One is in

@@ -3,6 +3,8 @@ package bench
 import (
 	"context"
 	"fmt"
+	"math"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,28 +27,40 @@ type floodResult struct {
 
 // flood is one measurement under way.
 type flood struct {
-	g      *group
-	size   int
-	window uint64
-	seen   []*follower
+	g    *group
+	load load
+	seen []*follower
 	// wakeAt is the index that the slowest follower must reach for the leader
 	// to go on; wake carries that.
 	wakeAt atomic.Uint64
 	wake   chan struct{}
 	failed chan error
 	timer  *time.Timer
+	stop   chan struct{} // for the followers' goroutines
+	wg     sync.WaitGroup
+}
+
+// load is what a flood sends.
+type load struct {
+	size   int
+	window uint64
+	// acks: followers answer, and what they answered moves the window. Without,
+	// the window moves with what they were handed.
+	acks bool
 }
 
 // follower counts what one member was handed. Only that member's deliveries
 // write to it; a line of its own keeps followers apart.
 type follower struct {
-	last atomic.Uint64
-	_    [56]byte
+	last  atomic.Uint64
+	acked atomic.Uint64 // as the leader knows
+	news  chan struct{} // last has risen
+	_     [40]byte
 }
 
 // runFlood sends for about d and measures the part after the warm-up.
-func runFlood(ctx context.Context, g *group, size, window int, d time.Duration) (floodResult, error) {
-	f := newFlood(g, size, window)
+func runFlood(ctx context.Context, g *group, l load, d time.Duration) (floodResult, error) {
+	f := newFlood(g, l)
 	defer f.close()
 	res, err := f.send(ctx, d)
 	if err == nil {
@@ -58,50 +72,100 @@ func runFlood(ctx context.Context, g *group, size, window int, d time.Duration) 
 	return res, g.ready()
 }
 
-func newFlood(g *group, size, window int) *flood {
-	f := &flood{g: g, size: size, window: uint64(window), wake: make(chan struct{}, 1), failed: make(chan error, 1), timer: time.NewTimer(g.stall)}
+func newFlood(g *group, l load) *flood {
+	f := &flood{
+		g: g, load: l, wake: make(chan struct{}, 1), failed: make(chan error, 1), timer: time.NewTimer(g.stall),
+		stop: make(chan struct{}),
+	}
+	f.wakeAt.Store(math.MaxUint64)
 	for _, m := range g.followers() {
-		s := &follower{}
+		s := &follower{news: make(chan struct{}, 1)}
 		s.last.Store(g.index)
+		s.acked.Store(g.index)
 		f.seen = append(f.seen, s)
 		m.node.on(func(msg *raftpb.Message) { f.delivered(s, msg) })
+		if l.acks {
+			f.wg.Go(func() { f.answer(m, s) })
+		}
+	}
+	if l.acks {
+		g.leader().node.on(f.answered)
 	}
 	return f
 }
 
 func (f *flood) close() {
 	f.timer.Stop()
-	for _, m := range f.g.followers() {
+	close(f.stop)
+	f.wg.Wait()
+	for _, m := range f.g.members {
 		m.node.ignore()
 	}
 }
 
 // delivered checks what a follower was handed: the next entry and nothing else.
 func (f *flood) delivered(s *follower, m *raftpb.Message) {
-	index, err := entryIndex(m, f.size)
+	index, err := entryIndex(m, f.load.size)
 	if want := s.last.Load() + 1; err == nil && index != want {
 		err = fmt.Errorf("entry %d delivered where %d was due: a message was lost, doubled or reordered", index, want)
 	}
 	if err != nil {
-		select {
-		case f.failed <- err:
-		default:
-		}
+		f.fail(err)
 		return
 	}
 	s.last.Store(index)
-	if index == f.wakeAt.Load() {
+	if f.load.acks {
+		signal(s.news)
+	} else if index == f.wakeAt.Load() {
+		signal(f.wake)
+	}
+}
+
+// answer is a follower's raft: whenever it comes round it answers for all that
+// it has.
+func (f *flood) answer(m *member, s *follower) {
+	for {
 		select {
-		case f.wake <- struct{}{}:
-		default:
+		case <-s.news:
+		case <-f.stop:
+			return
 		}
+		m.tr.Send([]*raftpb.Message{accept(m.id, f.g.leader().id, s.last.Load())})
+	}
+}
+
+// answered is the leader's raft.
+func (f *flood) answered(m *raftpb.Message) {
+	at := int(m.GetFrom()) - 2 // the leader is member 1
+	if m.GetType() != raftpb.MsgAppResp || at < 0 || at >= len(f.seen) || m.GetIndex() > f.seen[at].last.Load() {
+		f.fail(fmt.Errorf("%v is no answer of a follower", m))
+		return
+	}
+	s := f.seen[at]
+	s.acked.Store(max(m.GetIndex(), s.acked.Load()))
+	if m.GetIndex() >= f.wakeAt.Load() {
+		signal(f.wake)
+	}
+}
+
+func (f *flood) fail(err error) {
+	select {
+	case f.failed <- err:
+	default:
+	}
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 
 // send is the leader. It returns what was used between the end of the warm-up
 // and d.
 func (f *flood) send(ctx context.Context, d time.Duration) (res floodResult, err error) {
-	made := newMaker(f.g.leader().id, f.g.followers(), f.size, int(f.window))
+	made := newMaker(f.g.leader().id, f.g.followers(), f.load.size, int(f.load.window))
 	begin := time.Now()
 	var first usage
 	var before uint64
@@ -127,8 +191,8 @@ func (f *flood) send(ctx context.Context, d time.Duration) (res floodResult, err
 
 // step sends one entry to all followers, when the window allows.
 func (f *flood) step(ctx context.Context, made *maker) error {
-	if f.g.index-f.slowest() >= f.window {
-		if err := f.wait(ctx, f.g.index-f.window/2); err != nil {
+	if f.g.index-f.slowest() >= f.load.window {
+		if err := f.wait(ctx, f.g.index-f.load.window/2); err != nil {
 			return err
 		}
 	}
@@ -145,9 +209,10 @@ func perDelivery(first, last usage, n uint64) floodResult {
 	}
 }
 
-// wait returns when all followers have been handed index.
+// wait returns when the slowest follower has reached index.
 func (f *flood) wait(ctx context.Context, index uint64) error {
 	f.wakeAt.Store(index)
+	defer f.wakeAt.Store(math.MaxUint64)
 	f.timer.Reset(f.g.stall)
 	for f.slowest() < index {
 		select {
@@ -176,10 +241,15 @@ func (f *flood) drain(ctx context.Context) error {
 	}
 }
 
+// slowest is how far the last follower is, as the leader knows.
 func (f *flood) slowest() uint64 {
-	low := f.seen[0].last.Load()
-	for _, s := range f.seen[1:] {
-		low = min(low, s.last.Load())
+	low := uint64(math.MaxUint64)
+	for _, s := range f.seen {
+		if f.load.acks {
+			low = min(low, s.acked.Load())
+		} else {
+			low = min(low, s.last.Load())
+		}
 	}
 	return low
 }

@@ -78,7 +78,7 @@ func TestFloodRefusesCheats(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := openTest(t, planted("cheat that "+name, tc.change), 3)
-			_, err := runFlood(t.Context(), g, defaultSize, defaultWindow, time.Second)
+			_, err := runFlood(t.Context(), g, testLoad, time.Second)
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %v, want an error with %q", err, tc.want)
 			}
@@ -92,7 +92,7 @@ func TestFloodRefusesSilence(t *testing.T) {
 	silent := planted("silent", func([]*raftpb.Message) []*raftpb.Message { return nil })
 	g := openTest(t, silent, 2)
 	g.stall = 200 * time.Millisecond
-	if _, err := runFlood(t.Context(), g, defaultSize, defaultWindow, time.Second); err == nil || !strings.Contains(err.Error(), "no progress") {
+	if _, err := runFlood(t.Context(), g, testLoad, time.Second); err == nil || !strings.Contains(err.Error(), "no progress") {
 		t.Errorf("flood: %v", err)
 	}
 	if _, err := runPingpong(t.Context(), g, defaultSize, time.Second); err == nil || !strings.Contains(err.Error(), "was not answered") {
@@ -131,7 +131,7 @@ func TestAllocationsAreCounted(t *testing.T) {
 		}}, err
 	}
 	perDelivery := func(sys *system) float64 {
-		res, err := runFlood(t.Context(), openTest(t, sys, 3), defaultSize, defaultWindow, 50*time.Millisecond)
+		res, err := runFlood(t.Context(), openTest(t, sys, 3), testLoad, 50*time.Millisecond)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -45,6 +45,7 @@ type TransportResult struct {
 	// Harness is what a transport that does nothing costs in this run.
 	Harness Absolute `json:"harness"`
 	Window  int      `json:"window"`
+	Acks    bool     `json:"acks"`
 	Pairs   int      `json:"pairs"`
 }
 
@@ -59,7 +60,7 @@ type Absolute struct {
 
 func (s *samples) result(cfg TransportConfig, c cell, null floodResult) TransportResult {
 	r := TransportResult{
-		Port: c.port, Members: c.members, Sealed: c.sealed, Size: cfg.Size, Window: cfg.Window, Pairs: cfg.Pairs,
+		Port: c.port, Members: c.members, Sealed: c.sealed, Size: cfg.Size, Window: cfg.Window, Acks: cfg.Acks, Pairs: cfg.Pairs,
 		DeliveriesPerS:    round(median(s.ours.perSecond)),
 		CPUUs:             round(median(s.ours.cpu)),
 		AllocsPerDelivery: round(max(0, median(s.ours.allocs)-null.allocs)),

@@ -53,6 +53,9 @@ type TransportConfig struct {
 	Sealed string
 	// Window bounds the entries in flight. Default 256.
 	Window int
+	// Acks: followers answer with MsgAppResps, and these move the window. By
+	// default it moves with what was handed to Process.
+	Acks bool
 	// Pairs of measurements for each ratio. Default 6.
 	Pairs int
 	// Duration of one measurement of deliveries; round trips take half of it.
@@ -129,6 +132,8 @@ func (c TransportConfig) Estimate() time.Duration {
 	pair := 2*c.Duration + time.Duration(3*rttShare*float64(c.Duration))
 	return time.Duration(len(c.cells())) * (time.Duration(c.Pairs)*pair + c.Duration + openTime)
 }
+
+func (c TransportConfig) load() load { return load{c.Size, uint64(c.Window), c.Acks} }
 
 // cell is one line of the result.
 type cell struct {
@@ -233,7 +238,7 @@ func runCell(ctx context.Context, cfg TransportConfig, c cell, ours, spin *syste
 			return TransportResult{}, err
 		}
 	}
-	null, err := runFlood(ctx, r.null, cfg.Size, cfg.Window, cfg.Duration/2)
+	null, err := runFlood(ctx, r.null, cfg.load(), cfg.Duration/2)
 	if err != nil {
 		return TransportResult{}, err
 	}
@@ -269,7 +274,7 @@ func (r *rig) pair(ctx context.Context, cfg TransportConfig, swapped bool, s *sa
 		slices.Reverse(rtts)
 	}
 	for _, f := range floods {
-		res, err := runFlood(ctx, f.g, cfg.Size, cfg.Window, cfg.Duration)
+		res, err := runFlood(ctx, f.g, cfg.load(), cfg.Duration)
 		if err != nil {
 			return err
 		}

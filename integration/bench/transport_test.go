@@ -16,6 +16,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
+var testLoad = TransportConfig{}.withDefaults().load()
+
 // short is long enough to see whether it works, not to compare.
 var short = TransportConfig{Members: []int{3}, Sealed: Clear, Pairs: 3, Duration: 60 * time.Millisecond}
 
