@@ -129,6 +129,7 @@ type test struct {
 	pkg   string
 	name  string
 	run   string   // for -test.run
+	group string   // of tests that are counted together besides
 	env   []string // besides the suite's
 }
 

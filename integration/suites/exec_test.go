@@ -120,7 +120,7 @@ func TestShimLimit(t *testing.T) {
 	if !e.TimedOut {
 		t.Errorf("ending %+v, want timed out", e)
 	}
-	if o, _ := judgeRun(e, tally{top: passed}, false); o != failed {
+	if o, _ := judgeRun(e, tally{top: passed}, test{suite: &suite{}}); o != failed {
 		t.Errorf("outcome %s, want fail", o)
 	}
 }

@@ -121,26 +121,55 @@ func TestReadOutput(t *testing.T) {
 }
 
 func TestJudgeRun(t *testing.T) {
+	within := test{suite: &suite{linked: true}, run: "^T$"}
+	apart := test{suite: &suite{}, run: "^T$"}
+	sub := test{suite: &suite{}, run: "^T$/^a$"}
 	for _, c := range []struct {
-		name   string
-		e      ending
-		t      tally
-		linked bool
-		want   outcome
+		name string
+		e    ending
+		t    tally
+		test test
+		want outcome
 	}{
-		{"pass", ending{}, tally{top: passed}, true, passed},
-		{"skip", ending{}, tally{top: skipped}, true, skipped},
-		{"fail", ending{Exit: 1}, tally{top: failed}, true, failed},
-		{"crash", ending{Exit: 2}, tally{}, true, failed},
-		{"exit 0 without a word", ending{}, tally{}, true, failed},
-		{"too slow", ending{TimedOut: true}, tally{top: passed}, true, failed},
-		{"leak of a server within", ending{Exit: 1}, tally{top: passed}, true, failed},
-		{"leak of the program alone", ending{Exit: 1}, tally{top: passed}, false, passed},
-		{"skip, then a crash", ending{Exit: 1}, tally{top: skipped}, false, failed},
+		{"pass", ending{}, tally{top: passed}, within, passed},
+		{"skip", ending{}, tally{top: skipped}, within, skipped},
+		{"fail", ending{Exit: 1}, tally{top: failed}, within, failed},
+		{"crash", ending{Exit: 2}, tally{}, within, failed},
+		{"exit 0 without a word", ending{}, tally{}, within, failed},
+		{"too slow", ending{TimedOut: true}, tally{top: passed}, within, failed},
+		{"leak of a server within", ending{Exit: 1}, tally{top: passed}, within, failed},
+		{"leak of the program alone", ending{Exit: 1}, tally{top: passed}, apart, passed},
+		{"skip, then a crash", ending{Exit: 1}, tally{top: skipped}, apart, failed},
+		{"subtest", ending{}, tally{top: passed, passes: 1}, sub, passed},
+		{"no such subtest", ending{}, tally{top: passed}, sub, failed},
 	} {
-		if got, _ := judgeRun(c.e, c.t, c.linked); got != c.want {
+		if got, _ := judgeRun(c.e, c.t, c.test); got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}
+	}
+}
+
+func TestGroups(t *testing.T) {
+	tests := robustnessRuns(suiteByName("robustness"), config{runs: 23})
+	runs := map[string]string{tests[0].name: "ffff", tests[22].name: ""}
+	sum := summarize(tests, func(one test, k kind) history {
+		if k == stock {
+			return history{}
+		}
+		if r, ok := runs[one.name]; ok {
+			return hist(r)
+		}
+		return hist("p")
+	}, []kind{dv}, 3)
+	var out strings.Builder
+	sum.print(&out)
+	for _, line := range []string{"kill: dv 3 of 4 passed", "delay: dv 4 of 4 passed", "Issue15271: dv 1 of 1 passed"} {
+		if !strings.Contains(out.String(), line) {
+			t.Errorf("the summary lacks %q:\n%s", line, out.String())
+		}
+	}
+	if sum.bad != 1 || sum.missing != 1 || strings.Contains(out.String(), "Issue20221:") {
+		t.Errorf("bad %d, missing %d; want 1 and 1:\n%s", sum.bad, sum.missing, out.String())
 	}
 }
 

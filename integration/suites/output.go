@@ -82,7 +82,8 @@ func problem(text []byte) string {
 // failed where the server is part of the program. Elsewhere it counts as
 // passed: that check is meant for the end of a whole package, when processes
 // that earlier tests told to stop have had the time.
-func judgeRun(e ending, t tally, linked bool) (outcome, string) {
+func judgeRun(e ending, t tally, one test) (outcome, string) {
+	linked := one.suite.linked
 	switch {
 	case e.TimedOut:
 		return failed, "took too long"
@@ -92,7 +93,7 @@ func judgeRun(e ending, t tally, linked bool) (outcome, string) {
 		return failed, "passed, but its process failed (a leak?): " + t.problem
 	case e.Exit != 0:
 		return failed, t.problem
-	case t.top == "":
+	case t.top == "", t.top == passed && strings.Contains(one.run, "/") && t.passes == 0:
 		return failed, "the test program did not run it"
 	}
 	return t.top, ""

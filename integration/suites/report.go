@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -12,6 +14,7 @@ type row struct {
 	suite    string
 	counts   map[kind]*counts
 	verdicts map[verdict]int
+	groups   map[string]*[2]int // of dv: passed, run
 }
 
 type counts struct {
@@ -43,13 +46,14 @@ func summarize(tests []test, known func(test, kind) history, kinds []kind, rerun
 	for _, t := range tests {
 		r := rows[t.suite.name]
 		if r == nil {
-			r = &row{t.suite.name, map[kind]*counts{stock: {}, dv: {}}, map[verdict]int{}}
+			r = &row{t.suite.name, map[kind]*counts{stock: {}, dv: {}}, map[verdict]int{}, map[string]*[2]int{}}
 			rows[t.suite.name] = r
 			sum.rows = append(sum.rows, r)
 		}
 		s, d := known(t, stock), known(t, dv)
 		r.counts[stock].add(s, reruns)
 		r.counts[dv].add(d, reruns)
+		r.addGroup(t.group, d, reruns)
 		sum.note(r, t, s, d, kinds, reruns)
 	}
 	return sum
@@ -68,6 +72,21 @@ func (c *counts) add(h history, reruns int) {
 	}
 	c.subSkip += len(h.first.Skips)
 	c.seconds += h.first.Seconds
+}
+
+func (r *row) addGroup(name string, h history, reruns int) {
+	if name == "" || h.first == nil {
+		return
+	}
+	g := r.groups[name]
+	if g == nil {
+		g = &[2]int{}
+		r.groups[name] = g
+	}
+	g[1]++
+	if h.settled(reruns) {
+		g[0]++
+	}
 }
 
 func (sum *summary) note(r *row, t test, s, d history, kinds []kind, reruns int) {
@@ -155,6 +174,11 @@ func (sum *summary) print(w io.Writer) {
 	for _, r := range sum.rows {
 		if s, d := r.counts[stock].subSkip, r.counts[dv].subSkip; s+d > 0 {
 			fmt.Fprintf(w, "%s: subtests skipped within tests that passed: stock %d, dv %d\n", r.suite, s, d)
+		}
+	}
+	for _, r := range sum.rows {
+		for _, name := range slices.Sorted(maps.Keys(r.groups)) {
+			fmt.Fprintf(w, "%s %s: dv %d of %d passed\n", r.suite, name, r.groups[name][0], r.groups[name][1])
 		}
 	}
 	for _, f := range sum.findings {

@@ -32,6 +32,7 @@ func robustnessRun(s *suite, i int) test {
 	k := i % variants
 	if k >= variants-len(robustnessCases) {
 		t.name = robustnessCases[k-(variants-len(robustnessCases))]
+		t.group = t.name
 		t.run = "^TestRobustnessRegression$/^" + t.name + "$"
 		return t
 	}
@@ -39,7 +40,7 @@ func robustnessRun(s *suite, i int) test {
 	// that walking both at once meets every pair.
 	fault := robustnessFaults[k%len(robustnessFaults)]
 	traffic := robustnessTraffic[k%len(robustnessTraffic)]
-	t.name = fault + "-" + traffic
+	t.name, t.group = fault+"-"+traffic, fault
 	t.run = "^TestRobustnessExploratory$/^" + traffic + "$/^ClusterOfSize3$"
 	t.env = []string{failpointEnv + "=" + fault}
 	return t

@@ -212,7 +212,7 @@ func (r *runner) execute(ctx context.Context, j job, s set, dir string) (result,
 		Time: begin, Suite: j.test.suite.name, Test: j.test.id(), Kind: j.kind, Key: s.key, Rerun: j.rerun,
 		Seconds: time.Since(begin).Seconds(), Passes: t.passes, Skips: t.skips, Fails: t.fails, Left: e.Left,
 	}
-	res.Outcome, res.Reason = judgeRun(e, t, j.test.suite.linked)
+	res.Outcome, res.Reason = judgeRun(e, t, j.test)
 	if res.Outcome == failed {
 		res.Log = r.store.logPath(res)
 		err = copyFile(res.Log, out.Name())
