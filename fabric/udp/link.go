@@ -348,8 +348,12 @@ func (l *link) ceiling() uint64 {
 }
 
 // datagram is the largest size to send: at least four to a window, so that
-// acknowledgements keep coming.
+// acknowledgements keep coming. After the second probe timeout in a row the
+// size itself is under suspicion.
 func (l *link) datagram() int {
+	if l.ptoCount > 1 {
+		return minDatagram
+	}
 	return min(l.mtu.size, max(minDatagram, int(l.window()/4)))
 }
 

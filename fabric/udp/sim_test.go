@@ -116,11 +116,12 @@ func (p *simPath) send(b []byte) {
 		n = 2
 	}
 	for range n {
-		p.carry(b)
+		p.transmit(b, func() { p.to(bytes.Clone(b)) }) // the receiver owns its copy
 	}
 }
 
-func (p *simPath) carry(b []byte) {
+// transmit has arrive called when b comes out at the other end.
+func (p *simPath) transmit(b []byte, arrive func()) {
 	s, q := p.s, p
 	if p.shared != nil {
 		q = p.shared
@@ -143,7 +144,7 @@ func (p *simPath) carry(b []byte) {
 	p.bytes += int64(len(b))
 	s.at(at, func() {
 		if !p.dead {
-			p.to(bytes.Clone(b)) // the receiver owns it
+			arrive()
 		}
 	})
 }
@@ -189,6 +190,8 @@ type simNode struct {
 	links   []fabric.LinkState
 	got     int64 // bytes of bodies delivered
 	mute    bool  // crashed
+	// reckless is a planted bug: no congestion control.
+	reckless bool
 }
 
 func newSimNode(s *sim, name string, cfg linkConfig) *simNode {
@@ -270,6 +273,9 @@ func (n *simNode) settleDown() {
 		n.handOver()
 	}
 	for {
+		if n.reckless {
+			n.l.cc.window, n.l.cc.budgetAt = 1<<22, 0
+		}
 		n.buf.fill(n.l, n.s.now, true)
 		if n.buf.count == 0 {
 			break
