@@ -15,16 +15,20 @@ type acker struct {
 	timer *time.Timer
 	busy  atomic.Int64 // when the write that runs began; 0: none runs
 
-	mu     sync.Mutex // guards the fields below, and writing
-	ready  ack        // what may be acked
-	sent   ack        // what was acked
-	every  [fabric.Lanes]laneOpening
-	armed  bool  // the timer fires within AckDelay
-	last   int64 // when the last write began
-	frame  fabric.Header
-	body   []byte
-	out    []byte
-	closed bool
+	mu      sync.Mutex // guards the fields below
+	ready   ack        // what may be acked
+	sent    ack        // what was acked
+	every   [fabric.Lanes]laneOpening
+	armed   bool   // the timer fires within AckDelay
+	last    int64  // when the last write began
+	due     bool   // an ack is to be written
+	number  uint64 // of the keep-alive to be sent back; 0: none
+	writing bool   // somebody writes, and goes on until nothing is due
+	failed  bool
+
+	frame fabric.Header // the writer's, like what follows
+	body  []byte
+	out   []byte
 }
 
 func (a *acker) init(c *recvConn) {
@@ -59,41 +63,56 @@ func (a *acker) update(ready *ack) {
 	}
 	switch {
 	case urgent:
-		a.write(0)
+		a.write()
 	case !a.armed:
 		a.armed = true
 		a.timer.Reset(a.c.p.cfg.AckDelay)
 	}
 }
 
+// echo sends a keep-alive back.
 func (a *acker) echo(number uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.write(number)
+	a.number = number
+	a.write()
 }
 
-// write sends an ack, and a keep-alive back if its number is not 0. mu is held.
-func (a *acker) write(number uint64) {
-	if a.closed {
+// write sends acks until none is due; if somebody else does, it leaves it to
+// him. mu is held, but not while it writes.
+func (a *acker) write() {
+	a.due = true
+	if a.writing {
 		return
 	}
-	a.sent = a.ready
+	a.writing = true
+	for a.due && !a.failed {
+		a.encode()
+		a.mu.Unlock()
+		a.busy.Store(a.c.p.now())
+		n, err := a.c.conn.Write(a.out)
+		a.busy.Store(0)
+		a.c.q.stats.bytesSent.Add(uint64(n))
+		if err != nil {
+			a.c.fail(err)
+		}
+		a.mu.Lock()
+		a.failed = err != nil
+	}
+	a.writing = false
+}
+
+// encode puts together what is due. mu is held.
+func (a *acker) encode() {
+	a.due, a.sent, a.last = false, a.ready, a.c.p.now()
 	a.frame.Kind = fabric.KindAck
 	a.body = a.ready.append(a.body[:0])
 	a.out = fabric.AppendFrame(a.out[:0], &a.frame, nil, a.body)
-	if number != 0 {
+	if a.number != 0 {
 		a.frame.Kind = fabric.KindKeepalive
-		a.body = binary.LittleEndian.AppendUint64(a.body[:0], number)
+		a.body = binary.LittleEndian.AppendUint64(a.body[:0], a.number)
 		a.out = fabric.AppendFrame(a.out, &a.frame, nil, a.body)
-	}
-	a.last = a.c.p.now()
-	a.busy.Store(a.last)
-	n, err := a.c.conn.Write(a.out)
-	a.busy.Store(0)
-	a.c.q.stats.bytesSent.Add(uint64(n))
-	if err != nil {
-		a.closed = true
-		a.c.fail(err)
+		a.number = 0
 	}
 }
 
@@ -118,7 +137,9 @@ func (a *acker) onTimer() {
 	defer a.mu.Unlock()
 	a.armed = false
 	if a.sent != a.ready || a.c.p.now()-a.last > int64(keepAlive/2) {
-		a.write(0)
+		a.write()
 	}
-	a.timer.Reset(keepAlive)
+	if !a.armed { // the reader may have set it while this wrote
+		a.timer.Reset(keepAlive)
+	}
 }

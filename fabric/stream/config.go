@@ -98,7 +98,10 @@ const (
 	// ticksPerTimeout is how often within the shortest timeout the port looks
 	// for what is late.
 	ticksPerTimeout = 8
-	minTick         = time.Millisecond
+	// patience: a frame that has not left after TicketTimeout less this part of
+	// it is given up, so that what leaves has that time for its way.
+	patience = 4
+	minTick  = time.Millisecond
 )
 
 func (c Config) withDefaults() Config {

@@ -154,7 +154,7 @@ func (p *Port) LastKeepAlive(id fabric.MemberID) time.Time {
 	if heard == 0 {
 		return time.Time{}
 	}
-	return p.begin.Add(time.Duration(heard))
+	return p.begin.Add(time.Duration(heard - 1))
 }
 
 // maxTouched is how many connections a Send kicks together at its end; further

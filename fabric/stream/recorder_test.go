@@ -3,6 +3,7 @@ package stream
 import (
 	"bytes"
 	"errors"
+	"io"
 	"net"
 	"slices"
 	"sync"
@@ -180,7 +181,7 @@ func attachReceive(tb testing.TB, p *Port, s Session, buffered []byte) (far net.
 // connect joins two ports, the frames of from going to to.
 func connect(tb testing.TB, from, to *Port) (done <-chan struct{}) {
 	tb.Helper()
-	near, far := net.Pipe()
+	near, far := bufferedPipe()
 	done, err := from.AttachSend(to.cfg.Self, Session{PeerIncarnation: to.cfg.Incarnation, Checksum: true}, near, nil)
 	if err != nil {
 		tb.Fatal(err)
@@ -278,4 +279,69 @@ func opens(epoch uint64, next ...uint64) []byte {
 		}
 	}
 	return o.append(nil)
+}
+
+// bufferedPipe is a net.Pipe that takes some bytes before it blocks, as sockets
+// do. Deadlines do nothing.
+func bufferedPipe() (near, far net.Conn) {
+	a, b := newPipeEnd(), newPipeEnd()
+	return &pipeConn{in: a, out: b}, &pipeConn{in: b, out: a}
+}
+
+const pipeChunks = 4096 // writes that fit
+
+// pipeEnd is one direction. Channels alone, so that a bubble knows who waits.
+type pipeEnd struct {
+	writes chan []byte
+	ended  chan struct{}
+	once   sync.Once
+}
+
+func newPipeEnd() *pipeEnd {
+	return &pipeEnd{writes: make(chan []byte, pipeChunks), ended: make(chan struct{})}
+}
+
+func (e *pipeEnd) end() { e.once.Do(func() { close(e.ended) }) }
+
+type pipeConn struct {
+	net.Conn // nil: what is not overridden is not used
+	in, out  *pipeEnd
+	rest     []byte
+}
+
+func (c *pipeConn) Read(b []byte) (int, error) {
+	if len(c.rest) == 0 {
+		select {
+		case c.rest = <-c.in.writes:
+		case <-c.in.ended:
+			select {
+			case c.rest = <-c.in.writes:
+			default:
+				return 0, io.EOF
+			}
+		}
+	}
+	n := copy(b, c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
+}
+
+func (c *pipeConn) Write(b []byte) (int, error) {
+	select {
+	case <-c.out.ended:
+		return 0, io.ErrClosedPipe
+	default:
+	}
+	select {
+	case c.out.writes <- bytes.Clone(b):
+		return len(b), nil
+	case <-c.out.ended:
+		return 0, io.ErrClosedPipe
+	}
+}
+
+func (c *pipeConn) Close() error {
+	c.in.end()
+	c.out.end()
+	return nil
 }

@@ -193,7 +193,7 @@ func (c *sendConn) tick(now, since int64) {
 			c.fail(err)
 			return
 		}
-		c.expire(before)
+		c.expire(before + int64(c.p.cfg.TicketTimeout)/patience)
 	}
 	quiet := now - max(since, c.heard.Load())
 	if quiet > int64(c.p.cfg.IdleTimeout) && !c.settling.Load() {
