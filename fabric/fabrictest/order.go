@@ -2,6 +2,7 @@ package fabrictest
 
 import (
 	"math/rand/v2"
+	"time"
 
 	"github.com/raftdv/dv/fabric"
 )
@@ -168,6 +169,7 @@ func orderLanes(e *env) {
 	if err != nil {
 		e.violate("F3: lanes have credit of their own: append is refused behind a backlog of bulk: %v", err)
 	}
+	e.pass(5 * time.Millisecond)
 	e.unstall(b)
 	e.resolveAll()
 	e.ackedArrive()

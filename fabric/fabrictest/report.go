@@ -47,7 +47,7 @@ func reportClock(e *env) {
 		before := e.port(e.ids[0]).Now()
 		for _, id := range e.ids {
 			now := e.port(id).Now()
-			if now.Nanos < last[id].Nanos {
+			if before, ok := last[id]; ok && now.Nanos < before.Nanos {
 				e.violate("P7: the clock of %s went back from %d to %d", id, last[id].Nanos, now.Nanos)
 			}
 			last[id] = now
