@@ -214,3 +214,35 @@ func TestSideFabricObeysPeerURL(t *testing.T) {
 		})
 	}
 }
+
+// A member that ran late itself suspects nobody for the time that it lost, and
+// does so afterwards.
+func TestLateLoopStartsAnew(t *testing.T) {
+	tr := &Transport{cfg: Config{ControlTimeout: time.Hour}}
+	p := &peer{t: tr}
+	now := time.Now()
+	for _, c := range []struct {
+		name        string
+		heard, late time.Duration // ago; 0: never
+		want        bool
+	}{
+		{"never heard", 0, time.Minute, false},
+		{"heard", time.Minute, 0, true},
+		{"silent", 2 * time.Hour, 0, false},
+		{"silent, and late just now", time.Hour + time.Second, time.Hour - 5*time.Second, true},
+		{"silent, and late long ago", 2 * time.Hour, time.Hour + time.Minute, false},
+		{"silent for longer than lateness explains", 2 * time.Hour, time.Minute, false},
+	} {
+		var heard time.Time
+		if c.heard != 0 {
+			heard = now.Add(-c.heard)
+		}
+		tr.late.Store(0)
+		if c.late != 0 {
+			tr.late.Store(now.Add(-c.late).UnixNano())
+		}
+		if got := p.fresh(heard); got != c.want {
+			t.Errorf("%s: fresh is %v", c.name, got)
+		}
+	}
+}

@@ -29,6 +29,9 @@ const (
 // looked at.
 const watchesPerTimeout = 4
 
+// maxLate bounds how old a sign of life may be that a late loop accepts again.
+const maxLate = 10 * time.Second
+
 // road is one fabric of this member: the way to all peers that have it too.
 type road struct {
 	recv  *receiver
@@ -287,12 +290,17 @@ func (p *peer) resolve(offered string) (netip.AddrPort, error) {
 func (t *Transport) watch() {
 	tick := time.NewTicker(t.cfg.ControlTimeout / watchesPerTimeout)
 	defer tick.Stop()
-	for {
+	for last := time.Now(); ; {
 		select {
 		case <-tick.C:
 		case <-t.ctx.Done():
 			return
 		}
+		now := time.Now()
+		if now.Sub(last) > t.cfg.ControlTimeout/2 {
+			t.late.Store(now.UnixNano())
+		}
+		last = now
 		for _, p := range *t.peers.Load() {
 			p.watch()
 		}
@@ -303,15 +311,24 @@ func (t *Transport) watch() {
 func (p *peer) watch() {
 	heard := p.t.stream().str.LastKeepAlive(p.member)
 	p.silent(heard)
-	if p.fresh(heard) && p.dialled() {
+	if !heard.IsZero() && time.Since(heard) < p.t.cfg.ControlTimeout && p.dialled() {
 		p.activate()
 	}
 	p.gate(heard)
 	p.proveStream()
 }
 
+// fresh reports whether the control stream was heard within the control
+// timeout. If this member itself ran late, it may have had no chance to hear:
+// the timeout then begins anew, and nobody is suspected.
 func (p *peer) fresh(heard time.Time) bool {
-	return !heard.IsZero() && time.Since(heard) < p.t.cfg.ControlTimeout
+	if heard.IsZero() {
+		return false
+	}
+	if late := time.Unix(0, p.t.late.Load()); heard.Before(late) && late.Sub(heard) < maxLate {
+		heard = late
+	}
+	return time.Since(heard) < p.t.cfg.ControlTimeout
 }
 
 // gate lets side fabrics be used only while the peer URLs answer, unless their
