@@ -65,8 +65,13 @@ func (e *SendError) Unwrap() []error {
 	return errs
 }
 
-// Lost wraps the reason of a loss, for Resolution.Err.
-func Lost(reason error) error { return &lostError{reason} }
+// Lost wraps the reason of a loss, for Resolution.Err; nil if it is unknown.
+func Lost(reason error) error {
+	if reason == nil {
+		return ErrLost
+	}
+	return &lostError{reason}
+}
 
 type lostError struct{ reason error }
 
@@ -89,8 +94,8 @@ func CheckOutgoing(o *Outgoing, caps *Capabilities) error {
 		return fmt.Errorf("%w: kind %d is a port's own", ErrBadFrame, o.Kind)
 	case o.Kind == KindVoid && (o.Patch != nil || !bytes.Equal(o.Body, voidOne[:])):
 		return fmt.Errorf("%w: a frame of KindVoid stands for one frame and has no patch (see VoidBody)", ErrBadFrame)
-	case len(o.Body) > caps.MaxFrame:
-		return fmt.Errorf("%w: body of %d bytes, %s carries at most %d", ErrTooLarge, len(o.Body), caps.Name, caps.MaxFrame)
+	case len(o.Body) > min(caps.MaxFrame, MaxBody):
+		return fmt.Errorf("%w: body of %d bytes, %s carries at most %d", ErrTooLarge, len(o.Body), caps.Name, min(caps.MaxFrame, MaxBody))
 	}
 	for i, to := range o.To {
 		if to == 0 {

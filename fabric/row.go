@@ -9,9 +9,9 @@ import (
 // writes it, the newest version wins, every member holds a copy.
 //
 // On the wire, little-endian: owner 8, incarnation 8, version 8, length of the
-// sections 4, reserved 4 (zero), then the sections: id 2, version 2, length 4,
-// value. Incarnation and version only rise. Sections that a reader does not
-// know are kept as they are, so that relays preserve them.
+// sections 4, reserved 4 (zero), then the sections, ids rising: id 2, version 2,
+// length 4, value. Incarnation and version only rise. Sections that a reader
+// does not know are kept as they are, so that relays preserve them.
 type Row struct {
 	Owner       MemberID
 	Incarnation uint64
@@ -46,8 +46,12 @@ func (r *Row) Newer(old *Row) bool {
 	return r.Version > old.Version
 }
 
-// AppendRow appends the encoding of r to dst.
+// AppendRow appends the encoding of r to dst. It panics on sections beyond
+// MaxRowSections: ports refuse to publish them.
 func AppendRow(dst []byte, r *Row) []byte {
+	if len(r.Sections) > MaxRowSections {
+		panic(fmt.Sprintf("fabric: row with sections of %d bytes", len(r.Sections)))
+	}
 	le := binary.LittleEndian
 	for _, v := range [...]uint64{uint64(r.Owner), r.Incarnation, r.Version, uint64(len(r.Sections))} {
 		dst = le.AppendUint64(dst, v)
@@ -63,12 +67,15 @@ func ParseRow(b []byte) (Row, error) {
 	le := binary.LittleEndian
 	r := Row{
 		Owner: MemberID(le.Uint64(b)), Incarnation: le.Uint64(b[8:]), Version: le.Uint64(b[16:]),
-		Sections: b[rowHeaderLen:],
+		Sections: b[rowHeaderLen:len(b):len(b)],
 	}
 	if n := le.Uint64(b[24:]); n != uint64(len(r.Sections)) || n > MaxRowSections {
 		return Row{}, fmt.Errorf("%w: row says %d bytes of sections, has %d, at most %d", ErrMalformed, n, len(r.Sections), MaxRowSections)
 	}
-	return r, RangeSections(r.Sections, func(Section) bool { return true })
+	if err := RangeSections(r.Sections, func(Section) bool { return true }); err != nil {
+		return Row{}, err
+	}
+	return r, nil
 }
 
 // Section is one part of a row.
@@ -78,7 +85,7 @@ type Section struct {
 	Value   []byte
 }
 
-// AppendSection appends a section to a row's sections.
+// AppendSection appends a section to a row's sections. Ids must rise.
 func AppendSection(dst []byte, s Section) []byte {
 	le := binary.LittleEndian
 	dst = le.AppendUint16(dst, s.ID)
@@ -87,38 +94,48 @@ func AppendSection(dst []byte, s Section) []byte {
 	return append(dst, s.Value...)
 }
 
-// RangeSections calls visit for each section until it returns false.
+// RangeSections calls visit for each section until it returns false. Ids that
+// do not rise are an error: readers of a section that comes twice would differ
+// on which one counts.
 func RangeSections(b []byte, visit func(Section) bool) error {
-	le := binary.LittleEndian
+	last := -1
 	for len(b) > 0 {
-		if len(b) < sectionHeaderLen {
-			return fmt.Errorf("%w: row section of %d bytes", ErrMalformed, len(b))
-		}
-		n := uint64(le.Uint32(b[4:]))
-		if uint64(len(b)-sectionHeaderLen) < n {
-			return fmt.Errorf("%w: row section %d wants %d bytes, %d are left", ErrMalformed, le.Uint16(b), n, len(b)-sectionHeaderLen)
-		}
-		end := sectionHeaderLen + int(n)
-		if !visit(Section{ID: le.Uint16(b), Version: le.Uint16(b[2:]), Value: b[sectionHeaderLen:end:end]}) {
+		s, rest, ok := cutSection(b)
+		switch {
+		case !ok:
+			return fmt.Errorf("%w: row section after %d exceeds the %d bytes that are left", ErrMalformed, last, len(b))
+		case int(s.ID) <= last:
+			return fmt.Errorf("%w: row section %d follows %d", ErrMalformed, s.ID, last)
+		case !visit(s):
 			return nil
 		}
-		b = b[end:]
+		last, b = int(s.ID), rest
 	}
 	return nil
 }
 
-// FindSection returns the section with the given id.
+// FindSection returns the first section with the given id.
 func FindSection(b []byte, id uint16) (s Section, ok bool) {
-	for len(b) >= sectionHeaderLen {
-		n := uint64(binary.LittleEndian.Uint32(b[4:]))
-		if uint64(len(b)-sectionHeaderLen) < n {
+	for {
+		if s, b, ok = cutSection(b); !ok {
 			return Section{}, false
 		}
-		end := sectionHeaderLen + int(n)
-		if binary.LittleEndian.Uint16(b) == id {
-			return Section{ID: id, Version: binary.LittleEndian.Uint16(b[2:]), Value: b[sectionHeaderLen:end:end]}, true
+		if s.ID == id {
+			return s, true
 		}
-		b = b[end:]
 	}
-	return Section{}, false
+}
+
+// cutSection takes the first section off b, if it is whole.
+func cutSection(b []byte) (s Section, rest []byte, ok bool) {
+	if len(b) < sectionHeaderLen {
+		return Section{}, nil, false
+	}
+	le := binary.LittleEndian
+	n := uint64(le.Uint32(b[4:]))
+	if n > uint64(len(b)-sectionHeaderLen) {
+		return Section{}, nil, false
+	}
+	end := sectionHeaderLen + int(n)
+	return Section{ID: le.Uint16(b), Version: le.Uint16(b[2:]), Value: b[sectionHeaderLen:end:end]}, b[end:], true
 }

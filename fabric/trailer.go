@@ -26,8 +26,12 @@ const (
 	MaxSignature = 8192
 )
 
-// AppendTrailer appends the encoding of t to dst.
+// AppendTrailer appends the encoding of t to dst. It panics on a signature
+// beyond MaxSignature.
 func AppendTrailer(dst []byte, t *Trailer) []byte {
+	if len(t.Signature) > MaxSignature {
+		panic(fmt.Sprintf("fabric: trailer with a signature of %d bytes", len(t.Signature)))
+	}
 	le := binary.LittleEndian
 	dst = le.AppendUint64(dst, t.First)
 	dst = le.AppendUint32(dst, t.Count)
@@ -44,7 +48,7 @@ func ParseTrailer(b []byte) (Trailer, error) {
 	if len(b) < trailerLen || len(b)-trailerLen != int(le.Uint16(b[14:])) || len(b)-trailerLen > MaxSignature {
 		return Trailer{}, fmt.Errorf("%w: trailer of %d bytes", ErrMalformed, len(b))
 	}
-	t := Trailer{First: le.Uint64(b), Count: le.Uint32(b[8:]), Algorithm: le.Uint16(b[12:]), Signature: b[trailerLen:]}
+	t := Trailer{First: le.Uint64(b), Count: le.Uint32(b[8:]), Algorithm: le.Uint16(b[12:]), Signature: b[trailerLen:len(b):len(b)]}
 	copy(t.Previous[:], b[16:])
 	copy(t.Root[:], b[16+DigestLen:])
 	return t, nil
