@@ -93,6 +93,23 @@ func TestReplacedWithinFrame(t *testing.T) {
 	}
 }
 
+// settledWire waits until the receiver has taken in and acked every byte: what
+// the two ends count is the same, or the window would shrink with time.
+func settledWire(t *testing.T, p *Port) {
+	t.Helper()
+	c := p.peer(mate).send.Load()
+	await(t, "all bytes are acked", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for i := range c.lanes {
+			if l := &c.lanes[i]; l.wire != l.wireAcked || l.acked != l.next {
+				return false
+			}
+		}
+		return c.rowsSent == c.rowsAcked
+	})
+}
+
 func TestIncarnations(t *testing.T) {
 	r := &recorder{}
 	p := newTestPort(t, Config{}, r)
@@ -227,6 +244,9 @@ func TestLargeFrames(t *testing.T) {
 		ra.until(t, "both are acked", func() bool { return len(ra.settled) == 2*(i+1) })
 	}
 	rb.until(t, "all arrive", func() bool { return len(rb.frames) == 2*len(sizes) })
+	mustSend(t, a, fabric.Outgoing{To: []fabric.MemberID{mate}, Kind: fabric.KindVoid, Lane: fabric.LaneBulk, Body: fabric.VoidBody()})
+	publish(t, a, 1, mate)
+	settledWire(t, a)
 	for _, f := range rb.told().frames {
 		if f.Lane == fabric.LaneControl {
 			continue
