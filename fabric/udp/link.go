@@ -97,6 +97,7 @@ type link struct {
 	rowAt    int64 // when rowSeq is to be sent
 
 	inRow     []byte // the peer's, if the handler was busy
+	seenRow   []byte // the one that the handler looks at
 	hasInRow  bool
 	broken    bool       // the streams cannot be read any more
 	exhausted error      // no packet may be sent any more
@@ -268,21 +269,23 @@ func (l *link) hasNews() bool {
 	return l.flapped != nil || l.phase == phaseUp && l.reported != reportedUp
 }
 
-// take collects all that waits for the handler. Bytes in the events stay valid
-// until release.
+// take collects what waits for the handler, of each lane at most deliverBatch
+// frames: so a backlog does not hold up what comes on a lane before it. Bytes in
+// the events stay valid until release.
 func (l *link) take(now int64, ev *events) {
 	l.takeState(ev)
 	for i := range l.in {
 		if l.broken {
 			break
 		}
-		if err := l.in[i].take(ev); err != nil {
+		if err := l.in[i].take(ev, deliverBatch); err != nil {
 			l.violated(now, err, ev)
 		}
 	}
 	if l.hasInRow {
 		l.hasInRow = false
 		ev.row(l.inRow)
+		l.inRow, l.seenRow = l.seenRow, l.inRow
 	}
 	l.takeDown(ev)
 }

@@ -4,6 +4,8 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,7 +14,7 @@ import (
 
 var (
 	simSeed  = flag.Uint64("sim.seed", 0, "run the simulation with this seed only")
-	simSeeds = flag.Int("sim.seeds", 60, "seeds to simulate")
+	simSeeds = flag.Int("sim.seeds", 30, "seeds to simulate")
 )
 
 // simWorld is one run: its path and load follow from the seed.
@@ -154,8 +156,11 @@ func (w *simWorld) account(n *simNode) {
 	}
 }
 
-func runWorld(seed uint64) *simWorld {
+func runWorld(seed uint64, plant ...func(*simNode)) *simWorld {
 	w := newSimWorld(seed)
+	for _, p := range plant {
+		w.b.plant, w.a.plant = p, p
+	}
 	end := int64(10 * time.Second)
 	w.load(w.a, end)
 	if w.rng.IntN(2) == 0 {
@@ -174,7 +179,7 @@ func runWorld(seed uint64) *simWorld {
 func TestSimulation(t *testing.T) {
 	seeds := *simSeeds
 	if testing.Short() {
-		seeds = 10
+		seeds = min(seeds, 6)
 	}
 	steps := 0
 	for i := range seeds {
@@ -202,5 +207,78 @@ func TestSimulationIsDeterministic(t *testing.T) {
 	seed := rand.Uint64N(1000)
 	if a, b := runWorld(seed).trace, runWorld(seed).trace; a != b {
 		t.Fatalf("seed %d: traces %x and %x", seed, a, b)
+	}
+}
+
+// TestCheckersSeePlantedBugs: each checker of the simulation catches a link that
+// breaks what it checks.
+func TestCheckersSeePlantedBugs(t *testing.T) {
+	every := func(n *simNode) bool { n.planted++; return n.planted%50 == 0 }
+	firstFrames := func(n *simNode) int {
+		return slices.IndexFunc(n.ev.list, func(e event) bool { return e.kind == eventFrames })
+	}
+	for _, c := range []struct {
+		name, want string
+		plant      func(n *simNode)
+	}{
+		{"frames are dropped", "F1", func(n *simNode) {
+			if i := firstFrames(n); i >= 0 && every(n) {
+				n.ev.list = slices.Delete(n.ev.list, i, i+1)
+			}
+		}},
+		{"frames are delivered twice", "F1", func(n *simNode) {
+			if i := firstFrames(n); i >= 0 && every(n) {
+				n.ev.list = slices.Insert(n.ev.list, i, n.ev.list[i])
+			}
+		}},
+		{"frames are altered", "F1", func(n *simNode) {
+			if i := firstFrames(n); i >= 0 && every(n) {
+				n.ev.list[i].data[len(n.ev.list[i].data)-1] ^= 1
+			}
+		}},
+		{"gaps are not reported", "F1", func(n *simNode) {
+			n.ev.list = slices.DeleteFunc(n.ev.list, func(e event) bool { return e.kind == eventGap })
+		}},
+		{"losses are called acks", "F1, F2", func(n *simNode) {
+			for i := range n.ev.settled {
+				n.ev.settled[i].Err = nil
+			}
+		}},
+		{"tickets are forgotten", "F2", func(n *simNode) {
+			if len(n.ev.settled) > 0 && every(n) {
+				n.ev.settled = n.ev.settled[1:]
+			}
+		}},
+		{"tickets are resolved twice", "F2", func(n *simNode) {
+			if len(n.ev.settled) > 0 && every(n) {
+				n.ev.settled = append(n.ev.settled, n.ev.settled[0])
+			}
+		}},
+		{"credit is invented", "F3", func(n *simNode) {
+			if every(n) {
+				n.l.in[fabric.LaneBulk].limit += 1 << 20
+			}
+		}},
+		{"packets are not accounted for", "F3", func(n *simNode) {
+			if n.l.cc.inFlight > 0 && every(n) {
+				n.l.cc.inFlight--
+			}
+		}},
+		{"old rows", "P5", func(n *simNode) {
+			if i := slices.IndexFunc(n.ev.list, func(e event) bool { return e.kind == eventRow }); i >= 0 && every(n) {
+				n.ev.list = append(n.ev.list, n.ev.list[i])
+			}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for seed := range uint64(8) {
+				for _, f := range runWorld(seed+1, c.plant).failures {
+					if strings.HasPrefix(f, c.want) {
+						return
+					}
+				}
+			}
+			t.Errorf("no failure that starts with %q", c.want)
+		})
 	}
 }

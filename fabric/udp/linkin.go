@@ -99,7 +99,7 @@ func (l *link) apply(now int64, b []byte, direct bool, ev *events) error {
 		case chunkSkip:
 			l.in[c.lane].skipTo(c.offset, c.link)
 			if direct {
-				if err := l.in[c.lane].take(ev); err != nil {
+				if err := l.in[c.lane].take(ev, noLimit); err != nil {
 					return err
 				}
 			}

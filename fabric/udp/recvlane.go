@@ -3,6 +3,7 @@ package udp
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"math/bits"
 
 	"github.com/raftdv/dv/fabric"
@@ -100,7 +101,7 @@ func (l *recvLane) add(offset uint64, data []byte, direct bool, ev *events) erro
 // frame may be in buf: it is completed there, the rest stays where it is.
 func (l *recvLane) addDirect(data []byte, ev *events) error {
 	for {
-		if err := l.take(ev); err != nil {
+		if err := l.take(ev, noLimit); err != nil {
 			return err
 		}
 		if l.taken == l.contig || len(data) == 0 {
@@ -115,7 +116,7 @@ func (l *recvLane) addDirect(data []byte, ev *events) error {
 		l.contig += uint64(n)
 		data = data[n:]
 	}
-	n, count, err := l.scan(data)
+	n, count, err := l.scan(data, noLimit)
 	if err != nil {
 		return err
 	}
@@ -141,9 +142,12 @@ func (l *recvLane) missing() (int, error) {
 	return n - len(part), err
 }
 
-// scan finds the whole frames at the start of b.
-func (l *recvLane) scan(b []byte) (n, count int, err error) {
-	for len(b)-n >= preludeLen {
+// noLimit of frames.
+const noLimit = math.MaxInt
+
+// scan finds the whole frames at the start of b, at most limit.
+func (l *recvLane) scan(b []byte, limit int) (n, count int, err error) {
+	for count < limit && len(b)-n >= preludeLen {
 		size, err := fabric.FrameLen(b[n:], l.body)
 		if err != nil {
 			return n, count, err
@@ -186,22 +190,26 @@ func (l *recvLane) skipTo(offset, link uint64) {
 	l.contig = l.holes.join(offset)
 }
 
-// take hands over everything in buf that is whole, and gaps in their places.
-func (l *recvLane) take(ev *events) error {
-	for {
+// take hands over what is whole in buf, at most limit frames, and gaps in their
+// places.
+func (l *recvLane) take(ev *events, limit int) error {
+	for limit > 0 {
 		end := l.contig
 		if l.skips.len() > 0 {
 			end = l.skips.front().at
 		}
 		if l.taken < end {
 			b := l.buf[l.taken-l.at : end-l.at]
-			n, count, err := l.scan(b)
+			n, count, err := l.scan(b, limit)
 			if err != nil {
 				return err
 			}
 			if count > 0 {
 				l.pinned = true
 				l.hand(b[:n], count, ev)
+			}
+			if limit -= count; limit == 0 {
+				return nil
 			}
 		}
 		if l.skips.len() == 0 {
@@ -219,6 +227,7 @@ func (l *recvLane) take(ev *events) error {
 			l.link = s.link
 		}
 	}
+	return nil
 }
 
 // release notes that the handler has returned: what was taken is credit again.

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"math/rand/v2"
 	"time"
 
@@ -81,10 +80,16 @@ func (s *sim) run(until int64) {
 	s.now = until
 }
 
-func (s *sim) note(args ...any) {
-	h := fnv.New64a()
-	fmt.Fprint(h, s.trace, s.now, args)
-	s.trace = h.Sum64()
+// note adds to the trace hash (FNV-1a over words).
+func (s *sim) note(who string, values ...uint64) {
+	h := (s.trace ^ uint64(s.now)) * 1099511628211
+	for i := range len(who) {
+		h = (h ^ uint64(who[i])) * 1099511628211
+	}
+	for _, v := range values {
+		h = (h ^ v) * 1099511628211
+	}
+	s.trace = h
 }
 
 // simPath is one direction between two nodes.
@@ -190,8 +195,11 @@ type simNode struct {
 	links   []fabric.LinkState
 	got     int64 // bytes of bodies delivered
 	mute    bool  // crashed
-	// reckless is a planted bug: no congestion control.
+	// reckless is a planted bug: no congestion control. plant is any other: it
+	// alters what the link says.
 	reckless bool
+	plant    func(*simNode)
+	planted  int
 }
 
 func newSimNode(s *sim, name string, cfg linkConfig) *simNode {
@@ -254,7 +262,7 @@ func (n *simNode) input(b []byte) {
 		return
 	}
 	v := n.l.receive(n.s.now, &h, key, payload, !n.busy, &n.ev)
-	n.s.note(n.name, "in", h.number, v)
+	n.s.note(n.name, 1, h.number, uint64(v))
 	if v != accepted && (v != gateShut || n.l.phase != phaseGated) {
 		n.s.fail("%s: datagram %d of an honest peer: %v", n.name, h.number, v)
 	}
@@ -268,9 +276,10 @@ func (n *simNode) settleDown() {
 		n.l.tick(n.s.now, &n.ev)
 		n.news()
 	}
-	n.resolve()
+	n.hear()
 	for !n.busy && len(n.ev.list) > 0 {
 		n.handOver()
+		n.hear()
 	}
 	for {
 		if n.reckless {
@@ -284,7 +293,7 @@ func (n *simNode) settleDown() {
 		for b := n.buf.rest(); len(b) > 0; {
 			d := b[:min(n.buf.seg, len(b))]
 			b = b[len(d):]
-			n.s.note(n.name, "out", len(d))
+			n.s.note(n.name, 2, uint64(len(d)))
 			n.out.send(d)
 		}
 	}
@@ -305,6 +314,14 @@ func (n *simNode) settleDown() {
 			}
 		})
 	}
+}
+
+// hear takes what the link has said.
+func (n *simNode) hear() {
+	if n.plant != nil {
+		n.plant(n)
+	}
+	n.resolve()
 }
 
 func (n *simNode) news() {
@@ -345,12 +362,10 @@ func (n *simNode) handOver() {
 	n.busy = true
 	done := func() {
 		for i := range n.held { // D2: bytes stay valid until the handler returns
-			if n.held[i].kind == eventFrames && !bytes.Equal(n.copies[i], n.held[i].data) {
+			if !bytes.Equal(n.copies[i], n.held[i].data) {
 				n.s.fail("D2: %s: bytes changed while the handler had them", n.name)
 			}
-			if n.held[i].kind == eventFrames {
-				clear(n.held[i].data) // whoever still needs them is wrong
-			}
+			clear(n.held[i].data) // whoever still needs them is wrong
 		}
 		n.busy = false
 		n.l.release(n.s.now)
@@ -396,7 +411,7 @@ func (n *simNode) see(e *event) {
 		n.up = e.state.Up
 		n.links = append(n.links, e.state)
 	}
-	n.s.note(n.name, e.kind, e.lane, e.link, e.count, e.gap)
+	n.s.note(n.name, 3, uint64(e.kind), uint64(e.lane), e.link, uint64(e.count), e.gap.First, e.gap.Count)
 }
 
 func (n *simNode) record(lane fabric.Lane, link uint64) *sentRecord {
@@ -458,8 +473,7 @@ func (n *simNode) send(lane fabric.Lane, size, patch int) bool {
 	ticket := uint64(len(n.tickets)) + 1
 	h := fabric.Header{Kind: fabric.KindData, Lane: lane, Stream: rec.seed}
 	err := n.l.accept(n.s.now, &h, simBytes(rec.seed+1, patch), simBytes(rec.seed, size), ticket)
-	n.s.note(n.name, "send", lane, size, err)
-	if err != nil {
+	if n.s.note(n.name, 4, uint64(lane), uint64(size), h.Link); err != nil {
 		if !errors.Is(err, fabric.ErrNoCredit) && !errors.Is(err, fabric.ErrLinkDown) {
 			n.s.fail("F3: %s: refused with %v", n.name, err)
 		}
