@@ -1,6 +1,7 @@
 package raftdv
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -215,6 +216,8 @@ func (t *Transport) lastResort() int32 {
 // secret of the stream that the lower id dialled and the token that the higher
 // id gave out over the other one.
 func (p *peer) connectSides() {
+	p.sideMu.Lock() // a newer session must not be followed by an older one
+	defer p.sideMu.Unlock()
 	lower := p.t.member() < p.member
 	p.mu.Lock()
 	key, token := p.out, p.token
@@ -222,12 +225,11 @@ func (p *peer) connectSides() {
 		key, token = p.in, p.theirs.token
 	}
 	ready := key != nil && (!lower || token != nil && p.theirs.incarnation == key.theirs.Incarnation)
-	if !ready || key == p.sideFrom {
-		p.mu.Unlock()
+	p.mu.Unlock()
+	if !ready || key == p.sideKey && bytes.Equal(token, p.sideToken) {
 		return
 	}
-	p.sideFrom = key
-	p.mu.Unlock()
+	p.sideKey, p.sideToken = key, token
 	for _, r := range p.t.roads {
 		if r.udp == nil {
 			continue

@@ -40,23 +40,26 @@ type peer struct {
 	rows    *RowReader
 	rowMsgs []*raftpb.Message
 
+	sideMu    sync.Mutex // guards what the sessions of side fabrics were made of
+	sideKey   *controlStream
+	sideToken []byte
+
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	mu       sync.Mutex // guards the fields below
-	up       []bool     // by road: its link is up
-	downWhy  []error    // by road
-	since    time.Time  // active since; zero if not
-	dialErr  string
-	wire     int
-	theirs   issuedToken
-	in, out  *controlStream  // the peer's frames, our frames
-	inDone   <-chan struct{} // closed when that connection ends
-	outDone  <-chan struct{}
-	sideFrom *controlStream // whose secret the side fabrics use
-	sideErr  error
-	stopped  bool
+	mu      sync.Mutex // guards the fields below
+	up      []bool     // by road: its link is up
+	downWhy []error    // by road
+	since   time.Time  // active since; zero if not
+	dialErr string
+	wire    int
+	theirs  issuedToken
+	in, out *controlStream  // the peer's frames, our frames
+	inDone  <-chan struct{} // closed when that connection ends
+	outDone <-chan struct{}
+	sideErr error
+	stopped bool
 }
 
 // issuedToken is what a peer gave to this member, as long as it lives.

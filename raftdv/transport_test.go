@@ -319,3 +319,17 @@ func TestLossesAreReportedOncePerBurst(t *testing.T) {
 		t.Errorf("%d reports of %d losses in a row", got, burst)
 	}
 }
+
+// A member that removes a peer and adds it again gives it another token: the
+// side fabric comes back all the same.
+func TestPeerIsAddedAgain(t *testing.T) {
+	nodes := startNodes(t, nodeOptions{}, nodeOptions{})
+	for _, i := range []int{0, 1} { // the lower id and the higher one
+		onPath(t, FabricUDP, nodes...)
+		n, other := nodes[i], nodes[1-i]
+		n.tr.RemovePeer(other.id)
+		n.tr.AddPeer(other.id, []string{other.url})
+		onPath(t, FabricUDP, nodes...)
+		exchange(t, nodes)
+	}
+}
