@@ -44,7 +44,7 @@ type SendError struct{ Refused []Refusal }
 // Error names each destination once, with the first reason.
 func (e *SendError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d frames refused:", len(e.Refused))
+	fmt.Fprintf(&b, "frames refused (%d):", len(e.Refused))
 	seen := make(map[MemberID]bool, len(e.Refused))
 	for _, r := range e.Refused {
 		if seen[r.To] {

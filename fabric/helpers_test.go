@@ -1,10 +1,10 @@
 package fabric_test
 
 import (
-	"bytes"
 	"math"
 	"reflect"
 	"testing"
+	"unsafe"
 
 	"github.com/raftdv/dv/fabric"
 	"pgregory.net/rapid"
@@ -181,18 +181,8 @@ func within(part, whole []byte) bool {
 	if len(part) == 0 {
 		return true
 	}
-	i := bytes.Index(whole, part)
-	for ; i >= 0; i++ {
-		if &whole[i] == &part[0] {
-			return cap(part) == len(part)
-		}
-		j := bytes.Index(whole[i+1:], part)
-		if j < 0 {
-			return false
-		}
-		i += j
-	}
-	return false
+	at := uintptr(unsafe.Pointer(&part[0])) - uintptr(unsafe.Pointer(unsafe.SliceData(whole)))
+	return cap(part) == len(part) && at < uintptr(len(whole)) && int(at)+len(part) <= len(whole)
 }
 
 // panics reports whether f does.
