@@ -32,10 +32,11 @@ func dvSystem(port string, spin time.Duration) *system {
 	}
 }
 
-// dvReady: messages to all peers go over the port.
+// dvReady: messages to all peers go over the port, and the rafthttp behind it
+// has nothing more to dial.
 func dvReady(m *member, port string) error {
 	s := m.tr.(*raftdv.Transport).State()
-	errs := []error{}
+	errs := []error{m.streams.complete(m.peers)}
 	for _, f := range s.Fabrics {
 		if f.Name == port && f.Error != "" {
 			errs = append(errs, errors.New(f.Error))

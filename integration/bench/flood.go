@@ -163,7 +163,7 @@ func signal(c chan struct{}) {
 }
 
 // send is the leader. It returns what was used between the end of the warm-up
-// and d.
+// and the end of d, which is late on a busy machine.
 func (f *flood) send(ctx context.Context, d time.Duration) (res floodResult, err error) {
 	made := newMaker(f.g.leader().id, f.g.followers(), f.load.size, int(f.load.window))
 	begin := time.Now()
@@ -176,15 +176,17 @@ func (f *flood) send(ctx context.Context, d time.Duration) (res floodResult, err
 		if step%clockEvery != 0 {
 			continue
 		}
-		switch t := time.Since(begin); {
-		case t >= d:
+		switch {
+		case first.at.IsZero():
+			if time.Since(begin) >= time.Duration(warmUp*float64(d)) {
+				before = f.deliveries()
+				if first, err = readUsage(); err != nil {
+					return res, err
+				}
+			}
+		case time.Since(first.at) >= time.Duration((1-warmUp)*float64(d)):
 			last, err := readUsage()
 			return perDelivery(first, last, f.deliveries()-before), err
-		case t >= time.Duration(warmUp*float64(d)) && first.at.IsZero():
-			before = f.deliveries()
-			if first, err = readUsage(); err != nil {
-				return res, err
-			}
 		}
 	}
 }

@@ -8,10 +8,9 @@ import (
 	"slices"
 	"time"
 
-	"go.uber.org/zap"
-
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 
+	"github.com/raftdv/dv/integration/cluster"
 	"github.com/raftdv/dv/raftdv"
 )
 
@@ -34,8 +33,6 @@ const (
 	// openTime is what opening and closing one cell's groups takes, for the
 	// estimate.
 	openTime = 2 * time.Second
-	// certYears is how long the certificates of a sealed run are valid.
-	certYears = 1
 )
 
 // TransportConfig says what to measure. The zero value of every field is its
@@ -205,7 +202,7 @@ func certificates(wanted bool) (*transport.TLSInfo, func(), error) {
 		return nil, nil, err
 	}
 	remove := func() { os.RemoveAll(dir) }
-	info, err := transport.SelfCert(zap.NewNop(), dir, []string{"127.0.0.1:0"}, certYears)
+	info, err := cluster.Certificates(dir)
 	if err != nil {
 		remove()
 		return nil, nil, fmt.Errorf("make certificates: %w", err)
@@ -213,36 +210,60 @@ func certificates(wanted bool) (*transport.TLSInfo, func(), error) {
 	return &info, remove, nil
 }
 
-// rig is everything that one cell needs, open at the same time.
-type rig struct{ ours, base, spin, null *group }
+// rig is what one cell measures on. Groups that are open and idle cost a
+// little, the same on both sides.
+type rig struct{ ours, base, spin *group }
 
 func runCell(ctx context.Context, cfg TransportConfig, c cell, ours, spin *system, certs *transport.TLSInfo) (TransportResult, error) {
 	if !c.sealed {
 		certs = nil
 	}
-	var r rig
-	for _, o := range []struct {
-		g   **group
-		sys *system
-	}{{&r.base, stockSystem(PortRafthttp)}, {&r.ours, ours}, {&r.spin, spin}, {&r.null, nullSystem()}} {
-		g, err := openGroup(ctx, o.sys, c.members, certs)
-		if err != nil {
-			return TransportResult{}, err
-		}
-		defer g.close()
-		*o.g = g
-	}
-	var s samples
-	for i := range cfg.Pairs {
-		if err := r.pair(ctx, cfg, i%2 == 1, &s); err != nil {
-			return TransportResult{}, err
-		}
-	}
-	null, err := runFlood(ctx, r.null, cfg.load(), cfg.Duration/2)
+	null, err := harness(ctx, cfg, c)
 	if err != nil {
 		return TransportResult{}, err
 	}
+	var r rig
+	open := func(g **group, sys *system) (err error) {
+		*g, err = openGroup(ctx, sys, c.members, certs)
+		return err
+	}
+	defer func() { r.close() }()
+	if err := errors.Join(open(&r.base, stockSystem(PortRafthttp)), open(&r.ours, ours)); err != nil {
+		return TransportResult{}, err
+	}
+	var s samples
+	for i := range cfg.Pairs {
+		if err := r.floods(ctx, cfg, i%2 == 1, &s); err != nil {
+			return TransportResult{}, err
+		}
+	}
+	if err := open(&r.spin, spin); err != nil {
+		return TransportResult{}, err
+	}
+	for i := range cfg.Pairs {
+		if err := r.roundTrips(ctx, cfg, i%2 == 1, &s); err != nil {
+			return TransportResult{}, err
+		}
+	}
 	return s.result(cfg, c, null), nil
+}
+
+func (r *rig) close() {
+	for _, g := range []*group{r.base, r.ours, r.spin} {
+		if g != nil {
+			g.close()
+		}
+	}
+}
+
+// harness measures what a transport that does nothing costs.
+func harness(ctx context.Context, cfg TransportConfig, c cell) (floodResult, error) {
+	g, err := openGroup(ctx, nullSystem(), c.members, nil)
+	if err != nil {
+		return floodResult{}, err
+	}
+	defer g.close()
+	return runFlood(ctx, g, cfg.load(), cfg.Duration/2)
 }
 
 // samples has one entry for each pair.
@@ -261,31 +282,38 @@ func (s *series) rtt(r rttResult) {
 	s.p99 = append(s.p99, r.p99)
 }
 
-// pair measures both sides once, in the other order if swapped.
-func (r *rig) pair(ctx context.Context, cfg TransportConfig, swapped bool, s *samples) error {
-	type side struct {
-		g    *group
-		into *series
-	}
-	floods := []side{{r.base, &s.base}, {r.ours, &s.ours}}
-	rtts := []side{{r.base, &s.base}, {r.ours, &s.ours}, {r.spin, &s.spin}}
-	if swapped {
-		slices.Reverse(floods)
-		slices.Reverse(rtts)
-	}
-	for _, f := range floods {
-		res, err := runFlood(ctx, f.g, cfg.load(), cfg.Duration)
+// floods measures both sides once, in the other order if swapped.
+func (r *rig) floods(ctx context.Context, cfg TransportConfig, swapped bool, s *samples) error {
+	for _, side := range inTurn(swapped, side{r.base, &s.base}, side{r.ours, &s.ours}) {
+		res, err := runFlood(ctx, side.g, cfg.load(), cfg.Duration)
 		if err != nil {
 			return err
 		}
-		f.into.flood(res)
-	}
-	for _, f := range rtts {
-		res, err := runPingpong(ctx, f.g, cfg.Size, time.Duration(rttShare*float64(cfg.Duration)))
-		if err != nil {
-			return err
-		}
-		f.into.rtt(res)
+		side.into.flood(res)
 	}
 	return nil
+}
+
+// roundTrips is floods for round trips.
+func (r *rig) roundTrips(ctx context.Context, cfg TransportConfig, swapped bool, s *samples) error {
+	for _, side := range inTurn(swapped, side{r.base, &s.base}, side{r.ours, &s.ours}, side{r.spin, &s.spin}) {
+		res, err := runPingpong(ctx, side.g, cfg.Size, time.Duration(rttShare*float64(cfg.Duration)))
+		if err != nil {
+			return err
+		}
+		side.into.rtt(res)
+	}
+	return nil
+}
+
+type side struct {
+	g    *group
+	into *series
+}
+
+func inTurn(swapped bool, sides ...side) []side {
+	if swapped {
+		slices.Reverse(sides)
+	}
+	return sides
 }

@@ -49,6 +49,16 @@ func (t *tlsFiles) client() (*tls.Config, error) {
 	return transport.TLSInfo{CertFile: t.cert, KeyFile: t.key, TrustedCAFile: t.ca}.ClientConfig()
 }
 
+// Certificates writes a CA and a certificate for 127.0.0.1 to dir and returns
+// what a member or client needs of them: both sides show and demand one.
+func Certificates(dir string) (transport.TLSInfo, error) {
+	t, err := makeTLS(dir)
+	if err != nil {
+		return transport.TLSInfo{}, err
+	}
+	return transport.TLSInfo{CertFile: t.cert, KeyFile: t.key, TrustedCAFile: t.ca, ClientCertAuth: true}, nil
+}
+
 // makeTLS writes a CA and a certificate for 127.0.0.1 to dir.
 func makeTLS(dir string) (*tlsFiles, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -103,10 +113,10 @@ func template(serial int64, name string) *x509.Certificate {
 	}
 }
 
-// ctlFlags are what etcdctl needs, each with a space before it.
-func (t *tlsFiles) ctlFlags() string {
+// flags are what etcdctl and raftdv need besides endpoints.
+func (t *tlsFiles) flags() map[string]string {
 	if t == nil {
-		return ""
+		return nil
 	}
-	return " --cacert=" + t.ca + " --cert=" + t.cert + " --key=" + t.key
+	return map[string]string{"cacert": t.ca, "cert": t.cert, "key": t.key}
 }
