@@ -42,7 +42,7 @@ func (a *acker) open(o *opening) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for l := range o.lane {
-		a.every[l] = laneOpening{window: max(1, o.lane[l].window/4), frames: max(1, o.lane[l].frames/8)}
+		a.every[l] = laneOpening{window: min(ackEvery, max(1, o.lane[l].window/4)), frames: max(1, o.lane[l].frames/8)}
 		a.sent.lane[l].next = o.lane[l].next
 	}
 }

@@ -18,7 +18,8 @@ type Queue struct {
 	// Frames bounds their number. Default 4096.
 	Frames int
 	// Window bounds the bytes that are on the wire and not acked; what is
-	// beyond waits where more urgent lanes can overtake it. Default 512 KiB
+	// beyond waits where more urgent lanes can overtake it. The append and bulk
+	// lanes of a slow link use less: see package documentation. Default 512 KiB
 	// control, 4 MiB append, 1 MiB bulk; never more than half of Bytes.
 	Window int
 }
@@ -88,6 +89,8 @@ const (
 	deliverBatch = 256
 	// settleBatch bounds the resolutions of one Resolve.
 	settleBatch = 512
+	// ackEvery bounds the bytes of a lane that are taken in without an ack.
+	ackEvery = 64 << 10
 	// rowWindow bounds the rows on the wire to one destination, rowAckEvery
 	// is how many the receiver acks at once.
 	rowWindow   = 16

@@ -28,8 +28,18 @@
 //
 // Towards the sender: KindAck (for each lane the next link sequence expected
 // and the bytes taken in, then the number of rows), KindKeepalive. Acks are
-// cumulative. One is sent when a quarter of a lane's window was taken in, and
-// AckDelay after the first frame that was not acked yet.
+// cumulative. One is sent when 64 KiB or a quarter of a lane's window was taken
+// in, and AckDelay after the first frame that was not acked yet.
+//
+// # Priorities
+//
+// Control goes first, then rows, then append and bulk in turns, and no write is
+// much longer than 64 KiB. What has left cannot be overtaken any more, so the
+// windows of append and bulk follow the link: they grow while keep-alives come
+// back as fast as on an idle link and shrink when these are late by 50 ms. Where
+// the socket is known the kernel is told not to queue much either.
+//
+// # Acks
 //
 // A frame is acked when it is about to be handed to the handler: from there on
 // nothing but Close or the end of the process can keep it from the handler.

@@ -66,6 +66,8 @@ func (r *ring) pop() {
 // the chunks hold the frames from begun on, and the rest of the one before it.
 type sendLane struct {
 	bound      Queue
+	window     int  // bytes that may be on the wire now, at most bound.Window
+	limited    bool // something had to wait for the window
 	head, tail *chunk
 	entries    ring
 	weight     int // of entries
@@ -84,7 +86,7 @@ type sendLane struct {
 }
 
 func (l *sendLane) start(next uint64, bound Queue) {
-	l.bound = bound
+	l.bound, l.window = bound, bound.Window
 	l.first, l.next, l.begun, l.taken, l.acked = next, next, next, next, next
 }
 
@@ -153,7 +155,8 @@ func pieces(body int) uint32 { return uint32((body + pieceLen - 1) / pieceLen) }
 // ready returns the chunk to be written next, if the window lets it go.
 func (l *sendLane) ready() *chunk {
 	k := l.head
-	if k == nil || l.wire > l.wireAcked && l.wire-l.wireAcked+uint64(k.len()) > uint64(l.bound.Window) {
+	if k != nil && l.wire > l.wireAcked && l.wire-l.wireAcked+uint64(k.len()) > uint64(l.window) {
+		l.limited = true
 		return nil
 	}
 	return k

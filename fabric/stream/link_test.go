@@ -17,9 +17,15 @@ var checked = Session{PeerIncarnation: 1, Checksum: true}
 // twoPorts are self and mate, which know each other and are not connected.
 func twoPorts(t *testing.T) (a, b *Port, ra, rb *recorder) {
 	t.Helper()
+	return twoPortsWith(t, Config{})
+}
+
+func twoPortsWith(t *testing.T, cfg Config) (a, b *Port, ra, rb *recorder) {
+	t.Helper()
 	ra, rb = &recorder{}, &recorder{}
-	a = newTestPort(t, Config{}, ra)
-	b, err := New(Config{Self: mate, Incarnation: 1, Detached: rb.detached}, rb)
+	a = newTestPort(t, cfg, ra)
+	cfg.Self, cfg.Incarnation, cfg.Detached = mate, 1, rb.detached
+	b, err := New(cfg, rb)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,12 +303,21 @@ func TestReassemblyMemory(t *testing.T) {
 	}
 }
 
+// wideOpen gives a connection the windows that a fast link comes to have.
+func wideOpen(p *Port) {
+	c := p.peer(mate).send.Load()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.setWindows(0)
+}
+
 // Control does not wait for a backlog of the other lanes.
 func TestControlOvertakes(t *testing.T) {
 	r := &recorder{}
 	p := newTestPort(t, Config{}, r)
 	far, _ := attachSend(t, p, checked)
 	w := &wire{tb: t, c: far}
+	wideOpen(p)
 	w.next(fabric.KindCredit)
 	for i := range uint64(6) {
 		mustSend(t, p, frameTo(mate, fabric.LaneBulk, i+1, make([]byte, 1<<20)), frameTo(mate, fabric.LaneAppend, i+1, make([]byte, 1<<20)))
@@ -336,6 +351,7 @@ func TestWindow(t *testing.T) {
 	cfg.Queues[fabric.LaneBulk] = Queue{Bytes: 1 << 20, Frames: 10, Window: 200 << 10}
 	p := newTestPort(t, cfg, r)
 	far, _ := attachSend(t, p, checked)
+	wideOpen(p)
 	w := &wire{tb: t, c: far, has: fabric.HasCRC}
 	for i := range uint64(10) {
 		mustSend(t, p, frameTo(mate, fabric.LaneBulk, i+1, make([]byte, 60<<10)))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -218,10 +219,8 @@ func (s *sending) send(to fabric.MemberID, o *fabric.Outgoing, patch []byte) err
 	if err := c.enqueue(o, patch, s.now); err != nil {
 		return err
 	}
-	for _, t := range s.touched[:s.n] {
-		if t == c {
-			return nil
-		}
+	if slices.Contains(s.touched[:s.n], c) {
+		return nil
 	}
 	if s.n == maxTouched {
 		c.kick(s.now)
@@ -240,19 +239,10 @@ func (s *sending) refuseAll(i int, o *fabric.Outgoing, err error) {
 		s.refused = append(s.refused, r)
 	}
 	for j, to := range o.To {
-		if r.To = to; !contains(o.To[:j], to) {
+		if r.To = to; !slices.Contains(o.To[:j], to) {
 			s.refused = append(s.refused, r)
 		}
 	}
-}
-
-func contains(ids []fabric.MemberID, id fabric.MemberID) bool {
-	for _, x := range ids {
-		if x == id {
-			return true
-		}
-	}
-	return false
 }
 
 // watch looks at all connections for what is late. When it ran late itself, the

@@ -3,7 +3,6 @@ package stream
 import (
 	"bytes"
 	"errors"
-	"io"
 	"net"
 	"slices"
 	"sync"
@@ -251,10 +250,8 @@ func (w *wire) next(kinds ...fabric.Kind) fabric.Frame {
 		if err != nil {
 			w.tb.Fatalf("waiting for kinds %v: %v", kinds, err)
 		}
-		for _, k := range kinds {
-			if f.Kind == k {
-				return f
-			}
+		if slices.Contains(kinds, f.Kind) {
+			return f
 		}
 	}
 }
@@ -279,69 +276,4 @@ func opens(epoch uint64, next ...uint64) []byte {
 		}
 	}
 	return o.append(nil)
-}
-
-// bufferedPipe is a net.Pipe that takes some bytes before it blocks, as sockets
-// do. Deadlines do nothing.
-func bufferedPipe() (near, far net.Conn) {
-	a, b := newPipeEnd(), newPipeEnd()
-	return &pipeConn{in: a, out: b}, &pipeConn{in: b, out: a}
-}
-
-const pipeChunks = 4096 // writes that fit
-
-// pipeEnd is one direction. Channels alone, so that a bubble knows who waits.
-type pipeEnd struct {
-	writes chan []byte
-	ended  chan struct{}
-	once   sync.Once
-}
-
-func newPipeEnd() *pipeEnd {
-	return &pipeEnd{writes: make(chan []byte, pipeChunks), ended: make(chan struct{})}
-}
-
-func (e *pipeEnd) end() { e.once.Do(func() { close(e.ended) }) }
-
-type pipeConn struct {
-	net.Conn // nil: what is not overridden is not used
-	in, out  *pipeEnd
-	rest     []byte
-}
-
-func (c *pipeConn) Read(b []byte) (int, error) {
-	if len(c.rest) == 0 {
-		select {
-		case c.rest = <-c.in.writes:
-		case <-c.in.ended:
-			select {
-			case c.rest = <-c.in.writes:
-			default:
-				return 0, io.EOF
-			}
-		}
-	}
-	n := copy(b, c.rest)
-	c.rest = c.rest[n:]
-	return n, nil
-}
-
-func (c *pipeConn) Write(b []byte) (int, error) {
-	select {
-	case <-c.out.ended:
-		return 0, io.ErrClosedPipe
-	default:
-	}
-	select {
-	case c.out.writes <- bytes.Clone(b):
-		return len(b), nil
-	case <-c.out.ended:
-		return 0, io.ErrClosedPipe
-	}
-}
-
-func (c *pipeConn) Close() error {
-	c.in.end()
-	c.out.end()
-	return nil
 }

@@ -57,6 +57,8 @@ type sendConn struct {
 	rowsAcked uint64
 	probe     bool  // a keep-alive is due
 	lastProbe int64 // number of the last one: when it was sent
+	lastEcho  int64 // number of the last one that came back
+	link      windows
 
 	settled []fabric.Resolution // the ack reader's
 }
@@ -71,6 +73,7 @@ func newSendConn(q *peer, s Session, conn net.Conn, next [fabric.Lanes]uint64) *
 	for l := range c.lanes {
 		c.lanes[l].start(next[l], c.p.cfg.Queues[l])
 	}
+	c.setWindows(startShift)
 	if c.session.Direct {
 		c.raw = newRawWriter(c.session.Socket)
 	}
@@ -274,6 +277,7 @@ func (c *sendConn) takeHop(now int64) (out *chunk) {
 	}
 	if c.probe {
 		c.probe, c.lastProbe = false, now
+		c.probing()
 		c.appendHop(need(), fabric.KindKeepalive, binary.LittleEndian.AppendUint64(nil, uint64(now)))
 	}
 	if c.row == rowDue && c.rowFits() {

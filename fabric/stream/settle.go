@@ -91,14 +91,14 @@ func (c *sendConn) echoed(body []byte) error {
 	}
 	sent := int64(binary.LittleEndian.Uint64(body))
 	c.mu.Lock()
-	last := c.lastProbe
-	c.mu.Unlock()
-	switch {
-	case sent > last || sent < 0:
-		return fmt.Errorf("%w: keep-alive that was not sent", ErrForgedAck)
-	case sent == last:
-		smooth(&c.q.stats.rtt, time.Duration(c.p.now()-sent))
+	defer c.mu.Unlock()
+	if sent <= c.lastEcho || sent > c.lastProbe {
+		return fmt.Errorf("%w: keep-alive that was not sent, or that came back before", ErrForgedAck)
 	}
+	c.lastEcho = sent
+	rtt := time.Duration(c.p.now() - sent)
+	smooth(&c.q.stats.rtt, rtt)
+	c.probed(rtt)
 	return nil
 }
 

@@ -16,15 +16,7 @@ import (
 // pairInBubble are two ports connected both ways, with the recorders of both.
 func pairInBubble(t *testing.T, cfg Config) (a, b *Port, ra, rb *recorder) {
 	t.Helper()
-	ra, rb = &recorder{}, &recorder{}
-	a = newTestPort(t, cfg, ra)
-	cfg.Self, cfg.Incarnation, cfg.Detached = mate, 1, rb.detached
-	b, err := New(cfg, rb)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.AddPeer(self)
-	t.Cleanup(func() { b.Close() })
+	a, b, ra, rb = twoPortsWith(t, cfg)
 	connect(t, a, b)
 	connect(t, b, a)
 	synctest.Wait()

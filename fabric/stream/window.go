@@ -1,0 +1,64 @@
+package stream
+
+import "time"
+
+// What a connection has on the wire sits in front of whatever is sent next, be
+// it as urgent as can be: in the kernel's buffers, in proxies, on the way. So
+// the windows of the append and bulk lanes follow the link: they start small,
+// double while they are used up and keep-alives come back as fast as on the
+// idle link, and are halved when keep-alives take longer than that by
+// queueTarget.
+const (
+	queueTarget = 50 * time.Millisecond
+	// startShift and maxShift are halvings of Queue.Window.
+	startShift = 4
+	maxShift   = 8
+	// windowFloor is what a window is not halved below.
+	windowFloor = 128 << 10
+)
+
+// windows is what a sendConn knows of its link. sendConn.mu guards it.
+type windows struct {
+	shift int
+	base  time.Duration // round trip when nothing else is on the wire
+	idle  bool          // the last keep-alive found nothing else on the wire
+}
+
+// setWindows applies the shift.
+func (c *sendConn) setWindows(shift int) {
+	c.link.shift = min(max(shift, 0), maxShift)
+	for i := range c.lanes[1:] {
+		l := &c.lanes[i+1] // control is what all this is for
+		l.window = max(min(l.bound.Window, windowFloor), l.bound.Window>>c.link.shift)
+		l.limited = false
+	}
+}
+
+// probing notes whether a keep-alive will measure the link alone.
+func (c *sendConn) probing() {
+	c.link.idle = true
+	for i := range c.lanes {
+		c.link.idle = c.link.idle && c.lanes[i].wire == c.lanes[i].wireAcked
+	}
+}
+
+// probed takes the round trip of the last keep-alive.
+func (c *sendConn) probed(rtt time.Duration) {
+	w := &c.link
+	switch {
+	case w.base == 0 || rtt < w.base:
+		w.base = rtt
+	case w.idle: // the way has become longer
+		w.base += (rtt - w.base) / 8
+	}
+	limited := false
+	for i := range c.lanes {
+		limited = limited || c.lanes[i].limited
+	}
+	switch queued := rtt - w.base; {
+	case queued > queueTarget:
+		c.setWindows(w.shift + 1)
+	case queued < queueTarget/2 && limited:
+		c.setWindows(w.shift - 1)
+	}
+}
