@@ -176,6 +176,9 @@ func (f *flood) send(ctx context.Context, d time.Duration) (res floodResult, err
 		if step%clockEvery != 0 {
 			continue
 		}
+		if ctx.Err() != nil {
+			return res, context.Cause(ctx)
+		}
 		switch {
 		case first.at.IsZero():
 			if time.Since(begin) >= time.Duration(warmUp*float64(d)) {
