@@ -42,6 +42,11 @@ build: ## build bin/etcd-dv and bin/raftdv
 demo: build ## start a cluster, kill its leader, check that nothing is lost (DEMO=--tls …)
 	@bin/raftdv demo $(DEMO)
 
+.PHONY: etcdctl
+etcdctl: ## build bin/etcdctl, etcd's own client, unchanged
+	@v=$$($(GO) list -m -f '{{.Version}}' go.etcd.io/etcd/server/v3); m=go.etcd.io/etcd/etcdctl/v3; \
+	$(GO) run ./internal/patch -q -out $(BUILD)/etcdctl.mod -require "$$m@$$v" && $(GO) build -modfile=$(BUILD)/etcdctl.mod -o bin/etcdctl "$$m"
+
 .PHONY: test
 test: patch ## run all tests, with the race detector; skips are listed in the end
 	@echo "testing (the first time everything is compiled: up to 10 minutes on 2 cores)"

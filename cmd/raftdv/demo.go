@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -28,6 +29,10 @@ is left behind.`,
 				if cfg.Binary, err = besideUs("etcd-dv"); err != nil {
 					return err
 				}
+			}
+			cfg.Tool = os.Args[0]
+			if _, err := exec.LookPath("etcdctl"); err != nil {
+				cfg.Etcdctl = filepath.Join(filepath.Dir(os.Args[0]), "etcdctl")
 			}
 			if !cmd.Flags().Changed("stay") {
 				cfg.Stay = terminal(os.Stdin) && terminal(os.Stdout)

@@ -65,7 +65,7 @@ func runDemo(t *testing.T, seen func(cmd *exec.Cmd, line string), args ...string
 // No terminal here, so it ends by itself.
 func TestDemo(t *testing.T) {
 	out, code := runDemo(t, nil)
-	if code != 0 || !strings.Contains(out, "none lost") || !strings.Contains(out, "raftdv demo --stay") {
+	if code != 0 || !strings.Contains(out, "none lost") || !strings.Contains(out, "/raftdv demo --stay") {
 		t.Errorf("status %d:\n%s", code, out)
 	}
 }

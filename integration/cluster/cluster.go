@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -244,9 +245,12 @@ func (c *Cluster) Endpoints() []string {
 	return urls
 }
 
-// ControlFlags are the flags that etcdctl needs to reach the cluster.
-func (c *Cluster) ControlFlags() string {
-	return "--endpoints=" + strings.Join(c.Endpoints(), ",") + c.tls.ctlFlags()
+// Flags are what etcdctl and raftdv status need to reach the cluster, by the
+// names of their flags without dashes.
+func (c *Cluster) Flags() map[string]string {
+	flags := map[string]string{"endpoints": strings.Join(c.Endpoints(), ",")}
+	maps.Copy(flags, c.tls.flags())
+	return flags
 }
 
 // Client returns a client of the given members, of all without any. The

@@ -198,8 +198,8 @@ func TestTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	if !strings.Contains(c.ControlFlags(), "--cacert=") {
-		t.Errorf("etcdctl gets no certificate: %s", c.ControlFlags())
+	if f := c.Flags(); f["endpoints"] != m.ClientURL || f["cacert"] == "" || f["cert"] == "" || f["key"] == "" {
+		t.Errorf("etcdctl gets %v", f)
 	}
 	// The control: without a certificate nobody gets in.
 	c.tls.cert, c.tls.key = "", ""

@@ -32,6 +32,9 @@ type Config struct {
 	Load time.Duration
 	// Args are given to every member.
 	Args []string
+	// Tool and Etcdctl are how the reader calls these programs. Default: by
+	// their names, raftdv and etcdctl.
+	Tool, Etcdctl string
 	// Stay keeps the cluster running after the check, until the context ends.
 	Stay bool
 }
@@ -42,6 +45,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Load == 0 {
 		c.Load = defaultLoad
+	}
+	if c.Tool == "" {
+		c.Tool = "raftdv"
+	}
+	if c.Etcdctl == "" {
+		c.Etcdctl = "etcdctl"
 	}
 	return c
 }

@@ -52,11 +52,11 @@ func TestStayEndsWithTheContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	out := &watcher{on: "stays up until", do: cancel}
-	err := Run(ctx, Config{Binary: etcdDV(t), Load: time.Second, Stay: true}, out)
+	err := Run(ctx, Config{Binary: etcdDV(t), Load: time.Second, Stay: true, Etcdctl: "/nowhere/etcdctl"}, out)
 	if err != nil || ctx.Err() == nil {
 		t.Errorf("ended with %v before Ctrl-C (%v)\n%s", err, ctx.Err(), out.String())
 	}
-	for _, want := range []string{"--endpoints=http://127.0.0.1:", "put greeting hello", "raftdv status --endpoints=", "kill -9 "} {
+	for _, want := range []string{"export ETCDCTL_ENDPOINTS=http://127.0.0.1:", "etcdctl put greeting hello", "make etcdctl", "raftdv status --endpoints=$ETCDCTL_ENDPOINTS", "kill -9 "} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in:\n%s", want, out.String())
 		}

@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os/exec"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
-
-// etcdctl is run from its module where it is not installed.
-const etcdctlModule = "go.etcd.io/etcd/etcdctl/v3@v3.7.3"
 
 // A printer writes lines with the time since it was made.
 type printer struct {
@@ -49,19 +49,25 @@ func (r *run) summary(ctx context.Context) {
 // byHand prints commands that work while the cluster is up.
 func (r *run) byHand() {
 	if !r.cfg.Stay {
-		r.out.say("\nTo go on by hand keep the cluster: raftdv demo --stay")
+		r.out.say("\nTo go on by hand keep the cluster: %s demo --stay", r.cfg.Tool)
 		return
 	}
-	ctl := "etcdctl"
-	if _, err := exec.LookPath(ctl); err != nil {
-		ctl = "go run " + etcdctlModule
-	}
-	flags := r.cluster.ControlFlags()
+	flags := r.cluster.Flags()
+	status := r.cfg.Tool + " status"
 	r.out.say("\nTo go on by hand")
-	for _, c := range []string{"endpoint status -w table", "put greeting hello", "get greeting", "get demo/ --prefix --count-only --write-out=fields", "check perf"} {
-		r.out.say("  %s %s %s", ctl, flags, c)
+	for _, name := range slices.Sorted(maps.Keys(flags)) {
+		r.out.say("  export ETCDCTL_%s=%s", strings.ToUpper(name), flags[name])
+		status += fmt.Sprintf(" --%s=$ETCDCTL_%s", name, strings.ToUpper(name))
 	}
-	r.out.say("  raftdv status %s", flags)
+	ctl, err := exec.LookPath(r.cfg.Etcdctl)
+	if err != nil {
+		ctl = r.cfg.Etcdctl
+		r.out.say("  # %s is not there: make etcdctl builds it", ctl)
+	}
+	for _, c := range []string{"endpoint status -w table", "put greeting hello", "get greeting", "get demo/ --prefix --limit 5", "check perf"} {
+		r.out.say("  %s %s", ctl, c)
+	}
+	r.out.say("  %s", status)
 	for _, m := range r.cluster.Members() {
 		r.out.say("  kill -9 %d    # %s, log: %s", m.Pid(), m.Name, m.LogPath())
 	}
