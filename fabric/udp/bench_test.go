@@ -170,8 +170,7 @@ func benchThroughput(b *testing.B, sealed bool, n, batch int) {
 	b.ReportMetric(float64(sent)/elapsed.Seconds(), "deliveries/s")
 	b.ReportMetric(float64(cpu.Nanoseconds())/float64(sent), "cpu-ns/delivery")
 	b.ReportMetric(float64(ms1.Mallocs-ms0.Mallocs)/float64(sent), "allocs/delivery")
-	var s []fabric.LinkStats
-	s = h.port.Stats(nil)
+	s := h.port.Stats(nil)
 	dg, rx, rt := uint64(0), uint64(0), uint64(0)
 	for _, x := range s {
 		dg += x.DatagramsSent

@@ -39,7 +39,8 @@ const (
 type Config struct {
 	// Self is this member. Required.
 	Self fabric.MemberID
-	// Incarnation of this member; informative, the sessions' keys bind it.
+	// Incarnation of this member, for log lines: it is the sessions' keys that
+	// bind it.
 	Incarnation uint64
 
 	// Listen is the address to bind, host:port; an empty host is all addresses

@@ -110,6 +110,7 @@ type link struct {
 	probeAt   int64
 	probeGap  int64
 	elicitAt  int64 // when the last packet that wants an ack was sent
+	tickedAt  int64 // when tick last ran
 	lossAt    int64 // time threshold; 0: none
 	paceAt    int64 // when pacing allows more; 0: not paced
 	held      bool  // the windows have no room for content

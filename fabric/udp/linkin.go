@@ -310,7 +310,8 @@ func (l *link) tickUp(now int64, ev *events) {
 // excuse moves the peer's time limits if this host has been late itself: what
 // the peer said meanwhile was not read yet.
 func (l *link) excuse(now int64) {
-	late := now - l.deadline()
+	late := now - max(l.deadline(), l.tickedAt)
+	l.tickedAt = now
 	if late < l.cfg.idleTimeout/keepAlivesPerIdle {
 		return
 	}

@@ -60,6 +60,7 @@ type peer struct {
 
 	past    fabric.LinkStats // of former sessions
 	numbers numbering
+	lastRow fabric.Row // newest that came in a former session, without sections
 }
 
 // numbering outlives sessions: frames between two incarnations are numbered
@@ -214,6 +215,7 @@ func (pe *peer) replace(l *link, s *Session, why error, goodbye bool, ev *events
 	for i, n := range pe.numbers.send {
 		l.out[i].resume(n)
 	}
+	l.lastRow = pe.lastRow
 	if len(pe.former) == 0 {
 		pe.activate(l)
 	}
@@ -240,6 +242,7 @@ func (pe *peer) retire(old *link) {
 	for i := range old.out {
 		pe.numbers.send[i] = old.out[i].link
 	}
+	pe.lastRow = old.lastRow
 	var s fabric.LinkStats
 	old.snapshot(&s)
 	addStats(&pe.past, &s)

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -284,9 +285,7 @@ func (p *Port) begin(pe *peer, l *link, s *Session) {
 func (p *Port) publishPeers(edit func(*peerSet)) {
 	old := p.peers.Load()
 	set := &peerSet{byID: make(map[fabric.MemberID]*peer), byIndex: make(map[uint64]*peer)}
-	for id, pe := range old.byID {
-		set.byID[id] = pe
-	}
+	maps.Copy(set.byID, old.byID)
 	edit(set)
 	for _, pe := range set.byID {
 		set.list = append(set.list, pe)

@@ -226,6 +226,8 @@ func TestStrangersGetNoAnswer(t *testing.T) {
 	if n, from, err := stranger.ReadFrom(make([]byte, 2048)); err == nil {
 		t.Errorf("%d bytes of answer from %v", n, from)
 	}
+	p.hb.mu.Lock()
+	defer p.hb.mu.Unlock()
 	if got := p.hb.bodies[fabric.LaneControl]; !slices.Equal(got, []string{"one", "two"}) {
 		t.Errorf("delivered %q", got)
 	}
@@ -394,6 +396,8 @@ func TestMigration(t *testing.T) {
 	if dest != outside {
 		t.Errorf("b sends to %v, a appears at %v", dest, outside)
 	}
+	p.hb.mu.Lock()
+	defer p.hb.mu.Unlock()
 	for _, s := range p.hb.links[1:] {
 		t.Errorf("the link changed: %+v", s)
 	}
@@ -446,7 +450,10 @@ func TestNoAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.await(t, "down", func() bool { return len(h.links) > 0 })
-	if st := h.links[0]; st.Up || !errors.Is(st.Err, ErrNoAnswer) || !strings.Contains(st.Err.Error(), s.Addr.String()) {
+	h.mu.Lock()
+	st := h.links[0]
+	h.mu.Unlock()
+	if st.Up || !errors.Is(st.Err, ErrNoAnswer) || !strings.Contains(st.Err.Error(), s.Addr.String()) {
 		t.Errorf("%+v", st)
 	}
 	if err := p.Send([]fabric.Outgoing{frameTo(idB, 0, "x", 1)}); !errors.Is(err, fabric.ErrLinkDown) {
@@ -459,6 +466,12 @@ func TestNumbersSurviveSessions(t *testing.T) {
 	p := newPair(t, nil)
 	delivered := uint64(0)
 	for salt := uint64(1); salt < 6; salt++ {
+		if salt%2 == 1 {
+			if err := p.a.Publish(fabric.Row{Owner: idA, Incarnation: 1, Version: salt}, nil); err != nil {
+				t.Fatal(err)
+			}
+			p.hb.await(t, "the row", func() bool { n := len(p.hb.rows); return n > 0 && p.hb.rows[n-1].Version == salt })
+		}
 		p.exchange(t, fmt.Sprint("session ", salt))
 		delivered++
 		p.net.setCut(p.a.LocalAddr(), p.b.LocalAddr(), true)
@@ -490,8 +503,14 @@ func TestNumbersSurviveSessions(t *testing.T) {
 		delivered += 3
 		p.awaitUp(t)
 	}
+	p.exchange(t, "last")
+	p.hb.mu.Lock()
+	defer p.hb.mu.Unlock()
 	if len(p.hb.gaps) != 5 {
 		t.Errorf("gaps %+v", p.hb.gaps)
+	}
+	if len(p.hb.rows) != 3 {
+		t.Errorf("3 rows in 6 sessions came as %+v: versions only rise", p.hb.rows)
 	}
 }
 
@@ -503,9 +522,11 @@ func TestStaleSessions(t *testing.T) {
 		t.Errorf("the running session again: %v", err)
 	}
 	p.exchange(t, "two")
+	p.ha.mu.Lock()
 	if len(p.ha.links) != 1 {
 		t.Errorf("the link changed: %+v", p.ha.links)
 	}
+	p.ha.mu.Unlock()
 	p.connect(t, 1, 3, 1)
 	p.ha.await(t, "the new incarnation", func() bool { return p.ha.isUp() && p.ha.links[len(p.ha.links)-1].Incarnation == 3 })
 	if err := p.a.Connect(idB, first); !errors.Is(err, ErrStaleSession) {

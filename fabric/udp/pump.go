@@ -12,6 +12,10 @@ import (
 // others.
 const pumpRounds = 8
 
+// pumpGrain is the least time between two runs of the timers: what is due and
+// cannot be done, because another goroutine is sending, must not spin.
+const pumpGrain = 20 * time.Microsecond
+
 // pump is the goroutine that runs timers and sends what others left behind. It
 // never calls the handler.
 type pump struct {
@@ -120,7 +124,7 @@ func (p *pump) tick() {
 		next = min(next, pe.tick(p.port.now(), &p.ev))
 		pe.mu.Unlock()
 	}
-	p.arm(next)
+	p.arm(max(next, p.port.now()+int64(pumpGrain)))
 }
 
 // checkReader replaces the reader if it is stuck in a handler call, and returns

@@ -199,7 +199,10 @@ type simNode struct {
 	// alters what the link says.
 	reckless bool
 	plant    func(*simNode)
-	planted  int
+	// tap sees every datagram that the node sends, and decides whether it
+	// leaves.
+	tap     func(d []byte) bool
+	planted int
 }
 
 func newSimNode(s *sim, name string, cfg linkConfig) *simNode {
@@ -294,7 +297,9 @@ func (n *simNode) settleDown() {
 			d := b[:min(n.buf.seg, len(b))]
 			b = b[len(d):]
 			n.s.note(n.name, 2, uint64(len(d)))
-			n.out.send(d)
+			if n.tap == nil || n.tap(d) {
+				n.out.send(d)
+			}
 		}
 	}
 	n.check()

@@ -67,5 +67,5 @@ func (p *Port) refuse(v verdict, pe *peer) {
 	if last != 0 && now-last < int64(logEvery) || !p.loggedAt.CompareAndSwap(last, max(now, 1)) {
 		return
 	}
-	p.cfg.Logger.Warn("datagrams refused", slog.String("member", p.cfg.Self.String()), slog.Any("since-start", p.Refused()))
+	p.cfg.Logger.Warn("datagrams refused", slog.String("member", p.cfg.Self.String()), slog.Uint64("incarnation", p.cfg.Incarnation), slog.Any("since-start", p.Refused()))
 }
