@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -156,16 +157,17 @@ func (g *group) ready() error {
 
 // troubles says what the members know of losses.
 func (g *group) troubles() string {
-	text := fmt.Sprintf("reported unreachable: %d", g.unreachable())
+	var text strings.Builder
+	fmt.Fprintf(&text, "reported unreachable: %d", g.unreachable())
 	for _, m := range g.members {
 		if g.sys.troubles == nil {
 			break
 		}
 		if s := g.sys.troubles(m); s != "" {
-			text += fmt.Sprintf("; member %s: %s", m.id, s)
+			fmt.Fprintf(&text, "; member %s: %s", m.id, s)
 		}
 	}
-	return text
+	return text.String()
 }
 
 func (g *group) unreachable() (n uint64) {

@@ -161,7 +161,8 @@ func (c TransportConfig) cells() (cells []cell) {
 }
 
 // RunTransport measures and calls report for each port, number of members and
-// clear or sealed, as soon as it is known.
+// clear or sealed, as soon as it is known. A comparison that fails does not
+// keep the others from being made; the error names all that did.
 func RunTransport(ctx context.Context, cfg TransportConfig, report func(TransportResult)) error {
 	cfg = cfg.withDefaults()
 	if err := cfg.Validate(); err != nil {
@@ -174,15 +175,20 @@ func RunTransport(ctx context.Context, cfg TransportConfig, report func(Transpor
 	defer remove()
 	cells := cfg.cells()
 	cfg.Progress("%d comparisons of %d pairs, about %v", len(cells), cfg.Pairs, cfg.Estimate().Round(time.Second))
+	var errs []error
 	for i, c := range cells {
 		cfg.Progress("%d/%d: %v", i+1, len(cells), c)
 		r, err := runCell(ctx, cfg, c, portSystem(c.port, 0), portSystem(c.port, cfg.Spin), certs)
-		if err != nil {
-			return fmt.Errorf("%v: %w", c, err)
+		switch {
+		case ctx.Err() != nil:
+			return errors.Join(append(errs, context.Cause(ctx))...)
+		case err != nil:
+			errs = append(errs, fmt.Errorf("%v: %w", c, err))
+		default:
+			report(r)
 		}
-		report(r)
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // portSystem is the whole transport on one port alone.

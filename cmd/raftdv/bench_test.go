@@ -1,0 +1,100 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/raftdv/dv/integration/bench"
+)
+
+func runBench(t *testing.T, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
+	cmd := newRootCmd()
+	var out, progress strings.Builder
+	cmd.SetOut(&out)
+	cmd.SetErr(&progress)
+	cmd.SetArgs(append([]string{"bench"}, args...))
+	err = cmd.ExecuteContext(t.Context())
+	return out.String(), progress.String(), err
+}
+
+var quick = []string{"transport", "--ports=stream", "--members=2", "--sealed=clear", "--pairs=1", "--duration=60ms"}
+
+func TestBenchTransportJSON(t *testing.T) {
+	out, progress, err := runBench(t, append(quick, "--json", "--acks", "--size=64", "--window=32")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r bench.TransportResult
+	d := json.NewDecoder(strings.NewReader(out))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&r); err != nil {
+		t.Fatalf("%v in %q", err, out)
+	}
+	if r.Port != "stream" || r.Members != 2 || r.Size != 64 || r.Window != 32 || !r.Acks || r.Sealed || r.DeliveriesPerS <= 0 || r.Rafthttp.RTTBlockUs <= 0 {
+		t.Errorf("%+v", r)
+	}
+	if d.Decode(&r) != io.EOF {
+		t.Errorf("more than one object: %q", out)
+	}
+	if !strings.Contains(progress, "1/1: stream, 2 members, clear") || !strings.Contains(progress, "about") {
+		t.Errorf("progress: %q", progress)
+	}
+}
+
+func TestBenchTransportTable(t *testing.T) {
+	out, _, err := runBench(t, quick...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	if len(lines) < 3 || !strings.Contains(lines[0], "deliveries/s") || !strings.Contains(lines[1], "stream") ||
+		!strings.Contains(lines[len(lines)-1], "rafthttp") {
+		t.Errorf("%s", out)
+	}
+}
+
+func TestBenchSaysWhatIsWrong(t *testing.T) {
+	for name, tc := range map[string]struct {
+		args []string
+		want string
+	}{
+		"port":     {[]string{"transport", "--ports=pigeon"}, `"pigeon" is unknown`},
+		"members":  {[]string{"transport", "--members=1"}, "nobody to send to"},
+		"stock":    {[]string{"etcd", "--stock=/no/such/etcd", "--dv=/no/such/dv"}, "stock etcd: "},
+		"no dv":    {[]string{"etcd"}, "make build"},
+		"argument": {[]string{"transport", "x"}, "unknown command"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, _, err := runBench(t, tc.args...)
+			if err == nil || !strings.Contains(err.Error(), tc.want) || out != "" {
+				t.Errorf("got %v and %q, want %q", err, out, tc.want)
+			}
+		})
+	}
+}
+
+// What was measured before a failure is shown, and the failure is not hidden.
+func TestResultsOfAFailedRun(t *testing.T) {
+	failure := errors.New("failed later")
+	for _, asJSON := range []bool{false, true} {
+		var out strings.Builder
+		r := newResults[bench.TransportResult](&out, asJSON, bench.WriteTransportTable)
+		r.add(bench.TransportResult{Port: "udp", Members: 3})
+		if err := r.finish(failure); !errors.Is(err, failure) || !strings.Contains(out.String(), "udp") {
+			t.Errorf("json %v: %v, %q", asJSON, err, out.String())
+		}
+	}
+	broken := newResults[bench.TransportResult](brokenWriter{}, true, bench.WriteTransportTable)
+	broken.add(bench.TransportResult{})
+	if err := broken.finish(nil); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("output that cannot be written: %v", err)
+	}
+}
+
+type brokenWriter struct{}
+
+func (brokenWriter) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
