@@ -75,6 +75,7 @@ func TestReplacedWithinFrame(t *testing.T) {
 	if _, err := a.AttachSend(mate, checked, near, nil); err != nil {
 		t.Fatal(err)
 	}
+	wideOpen(a)
 	mustSend(t, a, frameTo(mate, fabric.LaneBulk, 1, make([]byte, 10*pieceLen)))
 	w := &wire{tb: t, c: far}
 	var begun []byte

@@ -263,6 +263,7 @@ func TestExpiry(t *testing.T) {
 		if count := binary.LittleEndian.Uint64(void.Body); void.Kind != fabric.KindVoid || void.Link != 3 || count != 8 {
 			t.Fatalf("kind %d at %d, %d bytes; want a void of 8 at 3", void.Kind, void.Link, len(void.Body))
 		}
+		synctest.Wait()
 		checkTimedOut(t, r.told().settled[1:], 8)
 		taken(void, 8)
 		ackNow()

@@ -1,6 +1,10 @@
 package stream
 
-import "time"
+import (
+	"time"
+
+	"github.com/raftdv/dv/fabric"
+)
 
 // What a connection has on the wire sits in front of whatever is sent next, be
 // it as urgent as can be: in the kernel's buffers, in proxies, on the way. So
@@ -13,9 +17,11 @@ const (
 	// startShift and maxShift are halvings of Queue.Window.
 	startShift = 4
 	maxShift   = 8
-	// windowFloor is what a window is not halved below.
-	windowFloor = 128 << 10
 )
+
+// windowFloor is what a window is not halved below, by lane: what waits there
+// takes 0.2 s on a link of 10 Mbit/s.
+var windowFloor = [fabric.Lanes]int{fabric.LaneAppend: 2 * chunkLen, fabric.LaneBulk: chunkLen}
 
 // windows is what a sendConn knows of its link. sendConn.mu guards it.
 type windows struct {
@@ -27,9 +33,11 @@ type windows struct {
 // setWindows applies the shift.
 func (c *sendConn) setWindows(shift int) {
 	c.link.shift = min(max(shift, 0), maxShift)
-	for i := range c.lanes[1:] {
-		l := &c.lanes[i+1] // control is what all this is for
-		l.window = max(min(l.bound.Window, windowFloor), l.bound.Window>>c.link.shift)
+	for lane, floor := range windowFloor {
+		l := &c.lanes[lane]
+		if floor > 0 { // control is what all this is for
+			l.window = max(min(l.bound.Window, floor), l.bound.Window>>c.link.shift)
+		}
 		l.limited = false
 	}
 }
