@@ -76,8 +76,11 @@ func newPeer(p *Port, id fabric.MemberID) *peer {
 
 // accept queues one frame for destination j of o. mu is held.
 func (pe *peer) accept(now int64, o *fabric.Outgoing, j int, h *fabric.Header) error {
-	if pe.closed {
+	switch {
+	case pe.closed:
 		return fabric.ErrClosed
+	case pe.link == nil: // disconnected since Send looked
+		return fabric.ErrUnknownPeer
 	}
 	h.Kind, h.Class, h.Lane, h.Stream = o.Kind, o.Class, o.Lane, o.Stream
 	if h.Kind == 0 {

@@ -113,6 +113,12 @@ type pair struct {
 const idA, idB = fabric.MemberID(0xa), fabric.MemberID(0xb)
 
 func newPair(t *testing.T, edit func(*Config)) *pair {
+	return newPairOf(t, edit, func(r *recorder, _ fabric.MemberID) fabric.Handler { return r })
+}
+
+// newPairOf lets the caller wrap the recorders; peer is whom they hear.
+func newPairOf(t *testing.T, edit func(*Config), wrap func(r *recorder, peer fabric.MemberID) fabric.Handler) *pair {
+	t.Helper()
 	p := &pair{ha: newRecorder(), hb: newRecorder(), net: newTestNet(1)}
 	open := func(id fabric.MemberID, h fabric.Handler) *Port {
 		cfg := Config{Self: id, Incarnation: 1, Listen: "127.0.0.1:0"}
@@ -123,7 +129,7 @@ func newPair(t *testing.T, edit func(*Config)) *pair {
 		t.Cleanup(func() { port.Close() })
 		return port
 	}
-	p.a, p.b = open(idA, p.ha), open(idB, p.hb)
+	p.a, p.b = open(idA, wrap(p.ha, idB)), open(idB, wrap(p.hb, idA))
 	p.connect(t, 1, 1, 0)
 	p.awaitUp(t)
 	return p
