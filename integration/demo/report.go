@@ -53,11 +53,12 @@ func (r *run) byHand() {
 		return
 	}
 	flags := r.cluster.Flags()
-	status := r.cfg.Tool + " status"
+	var status strings.Builder
+	status.WriteString(r.cfg.Tool + " status")
 	r.out.say("\nTo go on by hand")
 	for _, name := range slices.Sorted(maps.Keys(flags)) {
 		r.out.say("  export ETCDCTL_%s=%s", strings.ToUpper(name), flags[name])
-		status += fmt.Sprintf(" --%s=$ETCDCTL_%s", name, strings.ToUpper(name))
+		status.WriteString(fmt.Sprintf(" --%s=$ETCDCTL_%s", name, strings.ToUpper(name)))
 	}
 	ctl, err := exec.LookPath(r.cfg.Etcdctl)
 	if err != nil {
@@ -67,7 +68,7 @@ func (r *run) byHand() {
 	for _, c := range []string{"endpoint status -w table", "put greeting hello", "get greeting", "get demo/ --prefix --limit 5", "check perf"} {
 		r.out.say("  %s %s", ctl, c)
 	}
-	r.out.say("  %s", status)
+	r.out.say("  %s", status.String())
 	for _, m := range r.cluster.Members() {
 		r.out.say("  kill -9 %d    # %s, log: %s", m.Pid(), m.Name, m.LogPath())
 	}
