@@ -394,7 +394,7 @@ func TestConfigValidate(t *testing.T) {
 	if err == nil {
 		t.Fatal("a config full of mistakes is valid")
 	}
-	for _, field := range strings.Fields(`MaxFrame QueueBytes TicketTimeout RetransmitAfter RowInterval LinkTimeout PauseBuffer Loss Duplicate
+	for field := range strings.FieldsSeq(`MaxFrame QueueBytes TicketTimeout RetransmitAfter RowInterval LinkTimeout PauseBuffer Loss Duplicate
 		Corrupt Reorder Delay Jitter ReorderBy Handling ClockError Bandwidth CutEvery CutFor PauseEvery PauseFor StallEvery StallFor KillEvery KillFor`) {
 		if !strings.Contains(err.Error(), field+" is ") {
 			t.Errorf("%s is not named in:\n%v", field, err)

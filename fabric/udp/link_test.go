@@ -49,12 +49,13 @@ func describe(n *simNode, d []byte) string {
 			words = append(words, "close")
 		case chunkAck:
 			var a ackReader
-			word := "ack"
+			var word strings.Builder
+			word.WriteString("ack")
 			for a.open(c.data); a.left > 0; {
 				lo, hi, _ := a.next()
-				word += fmt.Sprintf(" %d-%d", lo, hi)
+				word.WriteString(fmt.Sprintf(" %d-%d", lo, hi))
 			}
-			words = append(words, word)
+			words = append(words, word.String())
 		case chunkWindow:
 			limits, _ := parseWindow(c.data)
 			words = append(words, fmt.Sprintf("window %d", limits))
