@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -101,10 +102,8 @@ func CheckOutgoing(o *Outgoing, caps *Capabilities) error {
 		if to == 0 {
 			return fmt.Errorf("%w: destination 0", ErrBadFrame)
 		}
-		for _, other := range o.To[:i] {
-			if other == to {
-				return fmt.Errorf("%w: destination %s twice", ErrBadFrame, to)
-			}
+		if slices.Contains(o.To[:i], to) {
+			return fmt.Errorf("%w: destination %s twice", ErrBadFrame, to)
 		}
 	}
 	for _, p := range o.Patch {
