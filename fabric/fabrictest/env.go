@@ -41,7 +41,7 @@ func newEnv(tb testing.TB, f *Factory, c *testCase) *env {
 	}
 	e := &env{
 		tb: tb, f: f, opt: c.options(), ids: memberIDs(n), poke: make(chan struct{}, 1),
-		members: make(map[fabric.MemberID]*member),
+		members: make(map[fabric.MemberID]*member), faced: f.Lossy,
 	}
 	handlers := make(map[fabric.MemberID]fabric.Handler)
 	for _, id := range e.ids {

@@ -19,6 +19,9 @@ type Factory struct {
 	// that need it are skipped with that reason; an ability that is missing
 	// without a reason is a failure.
 	Lacks map[Ability]string
+	// Lossy: frames may be lost though the suite does nothing to them. Each loss
+	// still has to be reported on both sides.
+	Lossy bool
 	// Slack is added to TicketTimeout where the suite waits for tickets on the
 	// wall clock. Default 5 s.
 	Slack time.Duration

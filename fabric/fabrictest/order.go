@@ -174,6 +174,9 @@ func orderLanes(e *env) {
 	e.resolveAll()
 	e.ackedArrive()
 	for _, s := range []*sentFrame{control[0], appended[0]} {
+		if e.stateOf(s, b) != acked {
+			continue // lost; without a fault that was noticed
+		}
 		if late := e.deliveredAfter(s, b, fabric.LaneBulk); late < backlog/4 {
 			e.violate("lanes: a frame of %v overtook only %d of %d bulk frames that were queued before it", s.lane, late, backlog)
 		}
@@ -234,7 +237,7 @@ func orderVoid(e *env) {
 		}
 		s := e.push(a, msg{to: one(b), lane: fabric.LaneAppend, kind: kind, size: 8, patch: -1})
 		e.resolveAll()
-		if got := e.stateOf(s, b); got != acked {
+		if got := e.stateOf(s, b); got != acked && !e.f.Lossy {
 			e.violate("F2: frame %d of kind %d: state %d, want acked", i, kind, got)
 		}
 	}
@@ -245,7 +248,7 @@ func orderVoid(e *env) {
 	for _, g := range gaps {
 		n += g.Count
 	}
-	if n != 10 {
+	if n != 10 && !e.f.Lossy {
 		e.violateLocked("F1: 10 frames of KindVoid arrived as gaps of %d frames: %+v", n, gaps)
 	}
 }

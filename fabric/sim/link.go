@@ -24,6 +24,7 @@ type link struct {
 	rowSent   uint64 // which of Port.published
 	rowAcked  uint64
 	rowTiming bool  // an evRowTimer is scheduled
+	rowAt     int64 // when
 	rowNext   int64 // when the row interval is over
 	rowTries  uint8
 	tx        transmitter

@@ -54,16 +54,22 @@ func (n *Network) sendRow(l *link) {
 	n.armRow(l, n.now+n.rto(l.rowTries))
 }
 
-// armRow schedules the timer of a link's row, if it is not.
+// armRow has the timer of a link's row fire at an instant, or sooner if it
+// would anyway.
 func (n *Network) armRow(l *link, at int64) {
-	if !l.rowTiming {
-		l.rowTiming = true
-		n.schedule(at, evRowTimer).link = l
+	at = max(at, n.now)
+	if l.rowTiming && l.rowAt <= at {
+		return
 	}
+	l.rowTiming, l.rowAt = true, at
+	n.schedule(at, evRowTimer).link = l
 }
 
 // rowTimer sends the newest row if it was not sent or not acked (P5).
 func (n *Network) rowTimer(l *link) {
+	if !l.rowTiming || n.now < l.rowAt {
+		return // it was moved forward, and has fired
+	}
 	l.rowTiming = false
 	p := l.from
 	if l.rowAcked == p.published || p.out[l.to.rank] != l {
