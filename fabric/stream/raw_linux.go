@@ -17,7 +17,7 @@ type rawWriter struct {
 	b    []byte
 	n    int
 	err  error
-	call func(fd uintptr) bool // made once, so that writes allocate nothing
+	call func(fd uintptr) // made once, so that writes allocate nothing
 }
 
 func newRawWriter(c net.Conn) *rawWriter {
@@ -30,19 +30,20 @@ func newRawWriter(c net.Conn) *rawWriter {
 		return nil
 	}
 	w := &rawWriter{rc: rc}
-	w.call = func(fd uintptr) bool {
+	w.call = func(fd uintptr) {
 		// MSG_DONTWAIT: whatever the mode of the descriptor is, this does not
-		// block. Returning true keeps RawConn from waiting.
+		// block.
 		w.n, w.err = unix.SendmsgN(int(fd), w.b, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
-		return true
 	}
 	return w
 }
 
-// write returns how much the kernel took; nothing is no error.
+// write returns how much the kernel took; nothing is no error. It goes through
+// Control, because deadlines that a wrapper has set for its own writes are none
+// for this one. Nobody else may write at the same time.
 func (w *rawWriter) write(b []byte) (int, error) {
 	w.b, w.n, w.err = b, 0, nil
-	err := w.rc.Write(w.call)
+	err := w.rc.Control(w.call)
 	w.b = nil
 	switch {
 	case err != nil:

@@ -72,10 +72,10 @@ func (l *slowLink) run(t *testing.T) {
 // control frames do not wait behind the backlog.
 func TestSlowLink(t *testing.T) {
 	for name, l := range map[string]*slowLink{
-		"10 Mbit/s, 5 ms":    {rate: 10e6 / 8, delay: 5 * time.Millisecond, last: 8 * time.Second},
+		"10 Mbit/s, 5 ms":    {rate: 10e6 / 8, delay: 5 * time.Millisecond, last: 5 * time.Second},
 		"100 Mbit/s, 40 ms":  {rate: 100e6 / 8, delay: 40 * time.Millisecond, last: 4 * time.Second},
 		"1 Gbit/s, 100 ms":   {rate: 1e9 / 8, delay: 100 * time.Millisecond, last: 4 * time.Second},
-		"10 Gbit/s, 0.05 ms": {rate: 10e9 / 8, delay: 50 * time.Microsecond, last: time.Second / 4},
+		"10 Gbit/s, 0.05 ms": {rate: 10e9 / 8, delay: 50 * time.Microsecond, last: time.Second / 10},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, l.run)
