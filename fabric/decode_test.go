@@ -43,7 +43,9 @@ type refusal struct {
 	want  error
 }
 
-func preludeFaults() []refusal {
+// lengthFaults are seen by FrameLen already: ports rely on it alone when they
+// cut frames out of a stream.
+func lengthFaults() []refusal {
 	plain := raw(0)
 	return []refusal{
 		{"magic", patched(plain, 1, 'v'), fabric.ErrMalformed},
@@ -53,17 +55,23 @@ func preludeFaults() []refusal {
 		{"header shorter than a prelude", patched(plain, 4, preludeLen-8), fabric.ErrMalformed},
 		{"header not of 8 bytes", patched(raw(0, make([]byte, 8)...), 4, preludeLen+4), fabric.ErrMalformed},
 		{"largest header", patched(plain, 4, 0xf8, 0xff), fabric.ErrMalformed},
+		{"body above the caller's bound", patched(plain, 12, 1, 0, 1), fabric.ErrTooLarge},
+		{"body of 2 GiB", patched(plain, 12, 0, 0, 0, 0x80), fabric.ErrTooLarge},
+		{"largest body", patched(plain, 12, 0xff, 0xff, 0xff, 0xff), fabric.ErrTooLarge},
+	}
+}
+
+func preludeFaults() []refusal {
+	plain := raw(0)
+	return append(lengthFaults(), []refusal{
 		{"no kind", patched(plain, 6, 0), fabric.ErrMalformed},
 		{"lane", patched(plain, 7, fabric.Lanes), fabric.ErrMalformed},
 		{"class", patched(plain, 7, byte(fabric.ClassSafe+1)<<4), fabric.ErrMalformed},
 		{"highest class", patched(plain, 7, 0xf0), fabric.ErrMalformed},
-		{"body above the caller's bound", patched(plain, 12, 1, 0, 1), fabric.ErrTooLarge},
-		{"body of 2 GiB", patched(plain, 12, 0, 0, 0, 0x80), fabric.ErrTooLarge},
-		{"largest body", patched(plain, 12, 0xff, 0xff, 0xff, 0xff), fabric.ErrTooLarge},
 		{"sections where none are said", raw(0, make([]byte, 8)...), fabric.ErrMalformed},
 		{"first unknown section", raw(allSections+1, make([]byte, 8)...), fabric.ErrVersion},
 		{"highest section", raw(1<<31, make([]byte, 8)...), fabric.ErrVersion},
-	}
+	}...)
 }
 
 func sectionFaults() []refusal {
@@ -124,6 +132,14 @@ func TestParseFrameRefuses(t *testing.T) {
 		rest, err := fabric.ParseFrame(c.frame, maxBody, &f)
 		if !errors.Is(err, c.want) || len(rest) != len(c.frame) {
 			t.Errorf("%s: %v, expected %v; %d of %d bytes are left", c.name, err, c.want, len(rest), len(c.frame))
+		}
+	}
+}
+
+func TestFrameLenRefuses(t *testing.T) {
+	for _, c := range lengthFaults() {
+		if n, err := fabric.FrameLen(c.frame, maxBody); !errors.Is(err, c.want) {
+			t.Errorf("%s: %d, %v", c.name, n, err)
 		}
 	}
 }

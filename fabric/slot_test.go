@@ -90,6 +90,8 @@ func TestParseSlotRefuses(t *testing.T) {
 		"written generation 0, due 1":  {patched(whole, end-6, 0, 0), fabric.NewSlotRef(7, 1), fabric.ErrMalformed},
 		"no memory":                    {nil, ref, fabric.ErrMalformed},
 		"half a line":                  {whole[len(whole)-32:], ref, fabric.ErrMalformed},
+		"a line and a half":            {whole[len(whole)-96:], ref, fabric.ErrMalformed},
+		"nameless, and due":            {patched(patched(whole, end-6, 0, 0), start+6, 0, 0), fabric.NewSlotRef(7, 0), fabric.ErrMalformed},
 		"length beyond the slot":       {patched(whole, end-4, lines*64-15), ref, fabric.ErrMalformed},
 		"largest length":               {patched(whole, end-4, 0xff, 0xff, 0xff, 0xff), ref, fabric.ErrMalformed},
 		"lengths differ":               {patched(whole, end-4, 65), ref, fabric.ErrMalformed},
