@@ -45,7 +45,6 @@ type refPort struct {
 	wg      sync.WaitGroup
 	stop    chan struct{}
 	stats   map[fabric.MemberID]*fabric.LinkStats
-	clock   int64
 }
 
 type outLink struct {

@@ -491,7 +491,7 @@ func TestValidation(t *testing.T) {
 	err := d.c.SetRule(1, 2, fault.Rule{
 		Drop: -1, Corrupt: 2, Reorder: 3, Delay: time.Hour, Jitter: -1, ReorderBy: -1, Handling: -1, Wire: fault.WireFaults{Loss: 2, Duplicate: 2, Corrupt: 2, Reorder: 2},
 	})
-	for _, field := range strings.Fields("Drop Corrupt Reorder Delay Jitter ReorderBy Handling Wire.Loss Wire.Duplicate Wire.Corrupt Wire.Reorder") {
+	for field := range strings.FieldsSeq("Drop Corrupt Reorder Delay Jitter ReorderBy Handling Wire.Loss Wire.Duplicate Wire.Corrupt Wire.Reorder") {
 		if err == nil || !strings.Contains(err.Error(), "Rule."+field+" is ") {
 			t.Errorf("%s is not named in: %v", field, err)
 		}

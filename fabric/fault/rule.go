@@ -80,9 +80,3 @@ func (r *Rule) validate(c *Config) error {
 	}
 	return errors.Join(errs...)
 }
-
-// holds reports whether frames are held back.
-func (r *Rule) holds() bool { return r.Delay > 0 || r.Jitter > 0 || r.Reorder > 0 }
-
-// takes reports whether frames are lost.
-func (r *Rule) takes() bool { return r.Drop > 0 || r.Corrupt > 0 }

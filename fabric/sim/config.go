@@ -18,8 +18,9 @@ type Config struct {
 	// MaxFrame bounds patch plus body. Default 1 MiB.
 	MaxFrame int
 	// QueueBytes bounds, per destination and lane, the frames accepted and not
-	// resolved, and per peer and lane those received and not delivered. Each
-	// frame weighs its bytes and 32. Default 4 MiB.
+	// resolved, and per peer and lane those received and not delivered (and one
+	// frame more, which fills a hole). A frame weighs its bytes and 32. Default
+	// 4 MiB.
 	QueueBytes int
 	// TicketTimeout bounds the time until a ticket resolves. Default 5 s.
 	TicketTimeout time.Duration
