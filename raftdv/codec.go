@@ -133,7 +133,11 @@ func travelsAsProto(m *raftpb.Message) bool {
 // frame serves both. It compares identities, not contents: raft hands the same
 // entries to all followers.
 func SameBody(a, b *raftpb.Message) bool {
-	if travelsAsProto(a) || travelsAsProto(b) || len(a.Entries) != len(b.Entries) {
+	return !travelsAsProto(a) && !travelsAsProto(b) && sameEntries(a, b)
+}
+
+func sameEntries(a, b *raftpb.Message) bool {
+	if len(a.Entries) != len(b.Entries) {
 		return false
 	}
 	if len(a.Entries) == 0 || &a.Entries[0] == &b.Entries[0] {

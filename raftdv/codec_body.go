@@ -12,7 +12,11 @@ import (
 // AppendBody appends the part of m that it shares with others (see SameBody).
 // What is longer than fabric.MaxBody no port accepts.
 func AppendBody(dst []byte, m *raftpb.Message) []byte {
-	if travelsAsProto(m) {
+	return appendBody(dst, m, travelsAsProto(m))
+}
+
+func appendBody(dst []byte, m *raftpb.Message, asProto bool) []byte {
+	if asProto {
 		dst = appendProto(dst, m)
 	}
 	return appendEntries(dst, m.Entries)

@@ -11,7 +11,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 
 	"github.com/raftdv/dv/fabric"
 )
@@ -132,11 +131,6 @@ func parseHello(text string, cluster, peer, self uint64) (*hello, error) {
 
 // wireVersion is the version that both ends use.
 func (h *hello) wireVersion() int { return min(h.WireMax, wireMax) }
-
-func (h *hello) setHeaders(header http.Header) {
-	header.Set(helloHeader, h.encode())
-	header.Set(versionHeader, fmt.Sprintf("%d-%d", wireMin, wireMax))
-}
 
 // proof is what the holder of token shows when it dials.
 func proof(token []byte, from, to, fromIncarnation, toIncarnation uint64, key []byte) []byte {

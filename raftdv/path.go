@@ -30,6 +30,15 @@ const (
 // looked at.
 const watchesPerTimeout = 4
 
+// keepAlivesPerTimeout is how often within the control timeout a control stream
+// says that it lives.
+const keepAlivesPerTimeout = 5
+
+// streamQueueFrames bounds the frames of one lane to one peer that wait for
+// their ack; raft has up to 512 MsgApps under way, with many small ones after
+// each other.
+const streamQueueFrames = 1 << 16
+
 // maxLate bounds how old a sign of life may be that a late loop accepts again.
 const maxLate = 10 * time.Second
 
@@ -111,9 +120,14 @@ func (t *Transport) openRoad(r *road) (err error) {
 	r.recv = h
 	switch r.name {
 	case FabricStream:
+		var queues [fabric.Lanes]stream.Queue
+		for l := range queues {
+			queues[l].Frames = streamQueueFrames
+		}
 		r.str, err = stream.New(stream.Config{
-			Self: t.member(), Incarnation: t.incarnation, TicketTimeout: t.cfg.TicketTimeout,
-			KeepAlive: t.cfg.ControlTimeout / 5,
+			Queues: queues,
+			Self:   t.member(), Incarnation: t.incarnation, TicketTimeout: t.cfg.TicketTimeout,
+			KeepAlive: t.cfg.ControlTimeout / keepAlivesPerTimeout, Detached: t.streamEnded,
 		}, h)
 		r.port = r.str
 	case FabricUDP:
@@ -129,6 +143,15 @@ func (t *Transport) openRoad(r *road) (err error) {
 		r.port, r.str, r.udp = nil, nil, nil
 	}
 	return err
+}
+
+// streamEnded says why a control stream ended that this member dialled; the end
+// of the others shows as a change of path.
+func (t *Transport) streamEnded(id fabric.MemberID, d stream.Direction, why error) {
+	if d == stream.Receiving && t.ctx.Err() == nil {
+		t.lg.Info("lost control stream with peer", zap.String("local-member-id", t.ID.String()),
+			zap.String("remote-peer-id", types.ID(id).String()), zap.Error(why))
+	}
 }
 
 // openUDP binds the configured address, or the one of the peer URL.

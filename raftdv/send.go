@@ -24,8 +24,7 @@ type scratch struct {
 // roadBatch is what goes out on one road.
 type roadBatch struct {
 	out  []fabric.Outgoing
-	msgs []*raftpb.Message // the message that out[i]'s body was made of
-	rows bool
+	msgs []*raftpb.Message // the MsgApp that out[i]'s body was made of, or nil
 }
 
 var scratches = sync.Pool{New: func() any { return new(scratch) }}
@@ -105,14 +104,15 @@ func (p *peer) sortFrame(s *scratch, m *raftpb.Message) {
 		p.sendLast(s, m)
 		return
 	}
+	asProto := travelsAsProto(m)
 	start := len(s.bytes)
-	s.bytes = AppendPatch(s.bytes, m)
+	s.bytes = appendPatch(s.bytes, m, asProto)
 	patch := s.bytes[start:len(s.bytes):len(s.bytes)]
-	if s.roads[path].join(p, m, patch) {
+	if !asProto && s.roads[path].join(p, m, patch) {
 		return
 	}
 	start = len(s.bytes)
-	s.bytes = AppendBody(s.bytes, m)
+	s.bytes = appendBody(s.bytes, m, asProto)
 	body := s.bytes[start:len(s.bytes):len(s.bytes)]
 	r := p.bestRoad(len(patch) + len(body))
 	if r == nil {
@@ -120,16 +120,17 @@ func (p *peer) sortFrame(s *scratch, m *raftpb.Message) {
 		return
 	}
 	class, lane := Classify(m)
-	s.roads[r.index].add(p, m, fabric.Outgoing{Body: body, Class: class, Lane: lane}, patch)
+	var joinable *raftpb.Message
+	if m.GetType() == raftpb.MsgApp && !asProto {
+		joinable = m
+	}
+	s.roads[r.index].add(p, joinable, fabric.Outgoing{Body: body, Class: class, Lane: lane}, patch)
 	p.sentFrame(m, len(patch)+len(body))
 }
 
 func (p *peer) sentFrame(m *raftpb.Message, size int) {
 	p.metrics.sent(m.GetType(), formFrame)
 	p.metrics.sentBytes(size)
-	if m.GetType() == raftpb.MsgApp && p.t.ServerStats != nil {
-		p.t.ServerStats.SendAppendReq(size)
-	}
 }
 
 // sendLast sends m without a fabric.
@@ -149,14 +150,15 @@ func (p *peer) sendLast(s *scratch, m *raftpb.Message) {
 // raft appends to each follower in turn.
 const joinWithin = 8
 
-// join adds a destination to a frame with the same body.
+// join adds a destination to a frame with the same body. What travels as
+// protobuf never joins.
 func (b *roadBatch) join(p *peer, m *raftpb.Message, patch []byte) bool {
 	if m.GetType() != raftpb.MsgApp || len(m.Entries) == 0 {
 		return false
 	}
 	for i := len(b.out) - 1; i >= max(0, len(b.out)-joinWithin); i-- {
 		o := &b.out[i]
-		if b.msgs[i].GetType() != raftpb.MsgApp || !SameBody(b.msgs[i], m) || contains(o.To, p.member) {
+		if b.msgs[i] == nil || !sameEntries(b.msgs[i], m) || contains(o.To, p.member) {
 			continue
 		}
 		o.To = append(o.To, p.member)
@@ -172,7 +174,8 @@ func contains(ids []fabric.MemberID, id fabric.MemberID) bool {
 }
 
 // add appends a frame, with the slices of the one that stood there before.
-func (b *roadBatch) add(p *peer, m *raftpb.Message, o fabric.Outgoing, patch []byte) {
+// joinable is the message if others may join its body, else nil.
+func (b *roadBatch) add(p *peer, joinable *raftpb.Message, o fabric.Outgoing, patch []byte) {
 	n := len(b.out)
 	if n < cap(b.out) {
 		old := b.out[:n+1][n]
@@ -180,7 +183,7 @@ func (b *roadBatch) add(p *peer, m *raftpb.Message, o fabric.Outgoing, patch []b
 	}
 	o.To, o.Patch = append(o.To, p.member), append(o.Patch, patch)
 	o.Stream = p.t.streams[o.Class].Add(1)
-	b.out, b.msgs = append(b.out, o), append(b.msgs, m)
+	b.out, b.msgs = append(b.out, o), append(b.msgs, joinable)
 }
 
 // bestRoad is the road in use, or the next one that is up and carries size

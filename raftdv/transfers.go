@@ -145,7 +145,7 @@ func (ts *transfers) open(p *peer, h snapHeader, body []byte) error {
 		r.rewind()
 		return nil
 	}
-	r, err := ts.begin(p, key, h, body)
+	err := ts.begin(p, key, h, body)
 	ts.mu.Unlock()
 	if err != nil {
 		ts.reply(p, snapHeader{kind: snapDone, transfer: h.transfer}, err.Error())
@@ -156,22 +156,22 @@ func (ts *transfers) open(p *peer, h snapHeader, body []byte) error {
 }
 
 // begin is called with mu held.
-func (ts *transfers) begin(p *peer, key transferKey, h snapHeader, body []byte) (*receiveTransfer, error) {
+func (ts *transfers) begin(p *peer, key transferKey, h snapHeader, body []byte) error {
 	switch {
 	case ts.closed:
-		return nil, fmt.Errorf("member %s is stopping", ts.t.ID)
+		return fmt.Errorf("member %s is stopping", ts.t.ID)
 	case h.offset != 0:
-		return nil, fmt.Errorf("member %s does not know this transfer any more: it was restarted", ts.t.ID)
+		return fmt.Errorf("member %s does not know this transfer any more: it was restarted", ts.t.ID)
 	case len(ts.incoming) >= maxIncoming:
-		return nil, fmt.Errorf("member %s receives %d snapshots already, its limit: send again later", ts.t.ID, maxIncoming)
+		return fmt.Errorf("member %s receives %d snapshots already, its limit: send again later", ts.t.ID, maxIncoming)
 	}
 	r, err := newReceiveTransfer(p, key, h, body)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	ts.incoming[key] = r
 	ts.wg.Go(r.run)
-	return r, nil
+	return nil
 }
 
 // reply sends what a receiver has to say; if it is lost, the sender asks.

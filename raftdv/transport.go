@@ -46,6 +46,9 @@ type Transport struct {
 	ClusterID   types.ID
 	Raft        rafthttp.Raft
 	Snapshotter *snap.Snapshotter
+	// ServerStats and LeaderStats are told what goes over rafthttp only: their
+	// figures cost a lock and an allocation for each message, and etcd shows
+	// them no more. The metrics count everything.
 	ServerStats *stats.ServerStats
 	LeaderStats *stats.LeaderStats
 	// ErrorC is told when this member was removed from the cluster.

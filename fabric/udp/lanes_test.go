@@ -26,7 +26,6 @@ type laneModel struct {
 	arrived []carried // and not acknowledged
 	next    uint64    // link sequence due
 	busy    bool
-	ended   error
 }
 
 // carried is a piece or a skip on its way.

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -122,7 +123,7 @@ type nullTransport struct{ hub *nullHub }
 
 func (t nullTransport) Send(msgs []*raftpb.Message) {
 	for _, m := range msgs {
-		t.hub.nodes[m.GetTo()].Process(nil, m) //nolint:staticcheck // node takes none
+		t.hub.nodes[m.GetTo()].Process(context.Background(), m)
 	}
 }
 
