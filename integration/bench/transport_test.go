@@ -51,7 +51,7 @@ func TestSameAgainstSame(t *testing.T) {
 
 // The control: a transport that burns and sleeps is seen as slow.
 func TestSlowAgainstStock(t *testing.T) {
-	const burn = 200 * time.Microsecond
+	const burn = 2 * time.Millisecond
 	r := cellOf(t, short, planted("slow", func(m []*raftpb.Message) []*raftpb.Message {
 		for begin := time.Now(); time.Since(begin) < burn; {
 		}
