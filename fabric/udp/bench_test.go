@@ -1,6 +1,7 @@
 package udp
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -116,6 +117,11 @@ func cpuTime() time.Duration {
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
+// benchBuffer stands for a host that does not let the port have its buffers.
+var benchBuffer = flag.Int("bench.buffer", 0, "socket buffer in bytes")
+
+func benchConfig(c *Config) { c.SocketBuffer = *benchBuffer }
+
 // BenchmarkThroughput measures one op as one frame at one receiver: a body of
 // 256 bytes and a patch of 72, as a MsgApp with one entry has.
 func BenchmarkThroughput(b *testing.B) {
@@ -131,7 +137,7 @@ func BenchmarkThroughput(b *testing.B) {
 }
 
 func benchThroughput(b *testing.B, sealed bool, n, batch int) {
-	h, receivers, ids := benchStar(b, n, sealed, nil)
+	h, receivers, ids := benchStar(b, n, sealed, benchConfig)
 	body, patch := make([]byte, 256), make([]byte, 72)
 	patches := make([][]byte, n)
 	for i := range patches {

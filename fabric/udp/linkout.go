@@ -25,6 +25,10 @@ func (l *link) build(now int64, b []byte, limit int) (pk packet, ok bool) {
 		}
 		return l.buildProbe(now, b, n)
 	}
+	if !l.wants(now, true) {
+		l.held, l.paceAt, l.cc.limited = l.sent.stuffed(), 0, false
+		return pk, false
+	}
 	room := l.room(now)
 	if !l.wants(now, room > 0) {
 		return pk, false

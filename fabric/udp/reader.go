@@ -1,6 +1,7 @@
 package udp
 
 import (
+	"math/rand/v2"
 	"net/netip"
 	"runtime"
 	"sync/atomic"
@@ -11,9 +12,10 @@ import (
 // loop.
 const readErrorPause = time.Millisecond
 
-// maxMisses bounds how long polling is given up when it does not pay: for
-// 2^maxMisses - 1 receives.
-const maxMisses = 8
+// maxSitOut bounds for how many receives a reader does not poll after it has
+// polled in vain. The number is random, so that two pollers that answer each
+// other find together.
+const maxSitOut = 4
 
 // reader takes datagrams from the socket and hands over what they bring. One
 // reader of a port is current; a former one is stuck in a handler call.
@@ -74,8 +76,8 @@ func (r *reader) receive() (n, seg int, from netip.AddrPort, err error) {
 			return n, seg, from, err
 		}
 		if r.port.now() > until {
-			r.misses = min(r.misses+1, maxMisses)
-			r.sitOut = 1<<r.misses - 1
+			r.misses = min(r.misses+1, maxSitOut)
+			r.sitOut = rand.IntN(r.misses + 1)
 			return r.in.recv(r.buf, true)
 		}
 	}
