@@ -39,6 +39,10 @@ const keepAlivesPerTimeout = 5
 // each other.
 const streamQueueFrames = 1 << 16
 
+// rowInterval is how long members that a row says nothing to may wait for it:
+// acks concern their leader alone, who gets them at once.
+const rowInterval = 100 * time.Millisecond
+
 // maxLate bounds how old a sign of life may be that a late loop accepts again.
 const maxLate = 10 * time.Second
 
@@ -125,8 +129,8 @@ func (t *Transport) openRoad(r *road) (err error) {
 			queues[l].Frames = streamQueueFrames
 		}
 		r.str, err = stream.New(stream.Config{
-			Queues: queues,
-			Self:   t.member(), Incarnation: t.incarnation, TicketTimeout: t.cfg.TicketTimeout,
+			Queues: queues, RowInterval: rowInterval,
+			Self: t.member(), Incarnation: t.incarnation, TicketTimeout: t.cfg.TicketTimeout,
 			KeepAlive: t.cfg.ControlTimeout / keepAlivesPerTimeout, Detached: t.streamEnded,
 		}, h)
 		r.port = r.str
@@ -159,7 +163,7 @@ func (t *Transport) openUDP(h fabric.Handler) (*udp.Port, error) {
 	open := func(addr string) (*udp.Port, error) {
 		return udp.New(udp.Config{
 			Self: t.member(), Incarnation: t.incarnation, Listen: addr,
-			TicketTimeout: t.cfg.TicketTimeout, Spin: t.cfg.Spin,
+			TicketTimeout: t.cfg.TicketTimeout, Spin: t.cfg.Spin, RowInterval: rowInterval,
 		}, h)
 	}
 	if t.cfg.ListenUDP != "" {
