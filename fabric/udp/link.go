@@ -11,8 +11,8 @@ import (
 const (
 	// ackDelay is how long an acknowledgement waits for company, and
 	// maxAckDelay what senders assume: timers fire late on busy machines.
-	ackDelay    = 2 * time.Millisecond
-	maxAckDelay = 5 * time.Millisecond
+	ackDelay    = 6 * time.Millisecond
+	maxAckDelay = 12 * time.Millisecond
 	// ackEvery packets are acknowledged at once, asked or not.
 	ackEvery = 16
 	// probeFirst and probeLast are the intervals at which a link that is not

@@ -130,7 +130,7 @@ func TestTranscripts(t *testing.T) {
 		tr.s.run(ms / 2)
 		b.out.dead = false
 		tr.s.run(100 * ms)
-		tr.say("\na sends a frame; b has nothing to say for 2 ms.\n")
+		tr.say("\na sends a frame; b has nothing to say for 6 ms.\n")
 		a.send(fabric.LaneAppend, 256, 72)
 		a.settleDown()
 		tr.s.run(200 * ms)
