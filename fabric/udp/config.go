@@ -162,7 +162,7 @@ func (c *Config) Validate() error {
 }
 
 // Session is what two members agreed on elsewhere, for one pair of their
-// incarnations. Its keys and indices are used for this session alone.
+// incarnations. Its keys and indices are used for this pair alone.
 type Session struct {
 	// Addr is where the peer receives. Datagrams of the peer that come from
 	// elsewhere and open are answered there (NAT).

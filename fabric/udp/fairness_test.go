@@ -85,7 +85,7 @@ func (f *tcpFlow) ack(n int) {
 // share runs our flow and TCP through one bottleneck of 20 Mbit/s and returns
 // their rates as shares of it.
 func share(t *testing.T, seed uint64, queue int, delay time.Duration, mutate func(*simNode)) (ours, tcp float64, retransmitted float64) {
-	const rate, seconds = 2.5e6, 10
+	const rate, seconds = 2.5e6, 20
 	s := newSim(seed, t.Errorf)
 	bottleneck := &simPath{s: s, f: simFaults{rate: rate, queue: queue}}
 	a, b := simPair(s, simFaults{delay: delay, mtu: 1472}, func(c *linkConfig) {
@@ -130,7 +130,7 @@ func TestSharesWithTCP(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var ours, tcp, lost float64
-			const seeds = 2
+			const seeds = 3
 			for seed := range uint64(seeds) {
 				o, x, l := share(t, seed+1, c.queue, c.delay, nil)
 				ours, tcp, lost = ours+o/seeds, tcp+x/seeds, lost+l/seeds

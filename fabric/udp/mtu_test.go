@@ -86,7 +86,7 @@ func TestKernelRefusesSize(t *testing.T) {
 // TestBlackHole: a path that shrinks without a word: RFC 8899 §4.3.
 func TestBlackHole(t *testing.T) {
 	s := newSim(3, t.Errorf)
-	a, b := simPair(s, simFaults{delay: time.Millisecond, mtu: 8952, rate: 10e6, queue: 200_000}, func(c *linkConfig) { c.top = 8952 })
+	a, b := simPair(s, simFaults{delay: time.Millisecond, mtu: 8952}, func(c *linkConfig) { c.top = 8952 })
 	s.run(300e6)
 	if a.l.mtu.size != 8952 {
 		t.Fatalf("found %d on a path of 8952", a.l.mtu.size)
