@@ -182,6 +182,24 @@ func (b *blackhole) serve(t *testing.T, in net.Conn) {
 	pipe(in, out)
 }
 
+// The udp fabric stands where peers reach this member, not where it advertises
+// itself: a proxy or a NAT may be in between.
+func TestUDPBindsPeerListener(t *testing.T) {
+	nodes := startNodes(t, nodeOptions{config: Config{PeerListener: "127.0.0.1:0"}}, nodeOptions{})
+	onPath(t, FabricUDP, nodes...)
+	bound := map[types.ID]bool{} // to the port of the URL
+	for _, n := range nodes {
+		for _, r := range n.dv.roads {
+			if r.udp != nil {
+				bound[n.id] = strings.HasSuffix(n.url, r.udp.LocalAddr().String())
+			}
+		}
+	}
+	if len(bound) != 2 || bound[1] || !bound[2] {
+		t.Errorf("members on the port of their URL: %v, want 2 alone", bound)
+	}
+}
+
 // Side fabrics obey the peer URL: when it goes silent, frames stop using udp,
 // although nothing is wrong with udp.
 func TestSideFabricObeysPeerURL(t *testing.T) {

@@ -27,10 +27,12 @@ type Config struct {
 	Require bool
 	// Fabrics are tried in this order. Default udp, stream.
 	Fabrics []string
-	// ListenUDP is the host:port that the udp fabric binds. Default: host and
-	// port of the first of Transport.URLs if they can be bound, else that port
-	// on all addresses.
+	// ListenUDP is the host:port that the udp fabric binds. Default:
+	// PeerListener, and if that cannot be bound its port on all addresses.
 	ListenUDP string
+	// PeerListener is the host:port on which peers reach Handler, as far as the
+	// transport needs to know. Default: that of the first of Transport.URLs.
+	PeerListener string
 	// AdvertiseUDP is the host:port that peers send to. Default: the port as
 	// bound at the host of the peer URL.
 	AdvertiseUDP string

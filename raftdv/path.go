@@ -158,7 +158,7 @@ func (t *Transport) streamEnded(id fabric.MemberID, d stream.Direction, why erro
 	}
 }
 
-// openUDP binds the configured address, or the one of the peer URL.
+// openUDP binds the configured address, or the peer listener's.
 func (t *Transport) openUDP(h fabric.Handler) (*udp.Port, error) {
 	open := func(addr string) (*udp.Port, error) {
 		return udp.New(udp.Config{
@@ -173,10 +173,10 @@ func (t *Transport) openUDP(h fabric.Handler) (*udp.Port, error) {
 		}
 		return port, nil
 	}
-	if len(t.URLs) == 0 { // a program that does not tell its own: peers learn the port
+	if t.cfg.PeerListener == "" && len(t.URLs) == 0 { // a program that does not tell its own: peers learn the port
 		return open(":0")
 	}
-	host, number, err := urlAddress(t.URLs)
+	host, number, err := t.peerListener()
 	if err != nil {
 		return nil, err
 	}
@@ -188,6 +188,13 @@ func (t *Transport) openUDP(h fabric.Handler) (*udp.Port, error) {
 		return nil, fmt.Errorf("bind udp port %s: %w: set --dv-listen-udp", number, err)
 	}
 	return port, nil
+}
+
+func (t *Transport) peerListener() (host, port string, err error) {
+	if t.cfg.PeerListener != "" {
+		return net.SplitHostPort(t.cfg.PeerListener)
+	}
+	return urlAddress(t.URLs)
 }
 
 // urlAddress is the address of the first URL that has one.

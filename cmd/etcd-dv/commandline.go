@@ -21,6 +21,8 @@ type commandLine struct {
 	help       bool
 	version    bool
 	configFile string
+	// listenPeerURLs is etcd's flag.
+	listenPeerURLs string
 
 	own []flagArg // --dv-* flags
 }
@@ -82,6 +84,8 @@ func (cl *commandLine) note(f flagArg) {
 		cl.version = on
 	case "config-file":
 		cl.configFile = f.value
+	case "listen-peer-urls":
+		cl.listenPeerURLs = f.value
 	}
 }
 

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
+
+	"go.etcd.io/etcd/server/v3/embed"
 
 	"github.com/raftdv/dv/raftdv/plug"
 )
@@ -38,6 +41,7 @@ func settings(cl commandLine) (plug.Settings, error) {
 	}
 	if path == "" {
 		err := errors.Join(envErr, shadowed(cl, variables), cl.applyTo(&s))
+		s.SetPeerListener(cmp.Or(cl.listenPeerURLs, os.Getenv("ETCD_LISTEN_PEER_URLS"), embed.DefaultListenPeerURLs))
 		return s, err
 	}
 	warnIgnored(cl, variables, path)

@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
+
+	"go.etcd.io/etcd/server/v3/embed"
 
 	"github.com/raftdv/dv/raftdv/plug"
 )
@@ -51,6 +54,38 @@ func TestSettingsFromFile(t *testing.T) {
 			s, err := settings(parse(append(args, "--dv-fabrics=stream")))
 			if err != nil || s.Mode != plug.Off || s.Liveness != "" || s.Fabrics != nil {
 				t.Errorf("got %+v, %v", s, err)
+			}
+		})
+	}
+}
+
+// The udp fabric binds where the peer listener does, whatever is advertised
+// (NAT, proxies).
+func TestPeerListener(t *testing.T) {
+	with := func(urls string) (s plug.Settings) {
+		s.SetPeerListener(urls)
+		return s
+	}
+	file := filepath.Join(t.TempDir(), "etcd.yaml")
+	if err := os.WriteFile(file, []byte("listen-peer-urls: http://10.0.0.3:3\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		args []string
+		env  string
+		want string
+	}{
+		"default":     {nil, "", embed.DefaultListenPeerURLs},
+		"flag":        {[]string{"--listen-peer-urls", "http://10.0.0.1:1"}, "", "http://10.0.0.1:1"},
+		"environment": {nil, "http://10.0.0.2:2", "http://10.0.0.2:2"},
+		"both":        {[]string{"--listen-peer-urls=http://10.0.0.1:1"}, "http://10.0.0.2:2", "http://10.0.0.1:1"},
+		"file":        {[]string{"--config-file=" + file, "--listen-peer-urls=http://10.0.0.1:1"}, "http://10.0.0.2:2", "http://10.0.0.3:3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("ETCD_LISTEN_PEER_URLS", c.env)
+			got, err := settings(parse(append([]string{"etcd-dv"}, c.args...)))
+			if err != nil || !reflect.DeepEqual(got, with(c.want)) {
+				t.Errorf("got %+v, %v, want %+v", got, err, with(c.want))
 			}
 		})
 	}

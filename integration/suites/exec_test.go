@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -156,6 +157,11 @@ func TestExitCodes(t *testing.T) {
 func TestNetwork(t *testing.T) {
 	b := newBench(t, "TestNetwork")
 	if !b.launcher.isolated {
+		plain := exec.Command("/bin/true")
+		plain.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
+		if err := plain.Run(); err == nil {
+			t.Fatal("this machine makes network namespaces, and the launcher none")
+		}
 		t.Skip("this machine gives no right to make network namespaces: tests run in the machine's own")
 	}
 	b.with("FAKE_ADDRESS=" + ownAddress.String())

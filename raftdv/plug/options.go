@@ -17,6 +17,8 @@ const (
 	EnvPrefix = "ETCD_DV_"
 	// fileKey is the top-level key of the configuration file.
 	fileKey = "dv"
+	// listenKey is etcd's own.
+	listenKey = "listen-peer-urls"
 )
 
 // An option is one setting under its name in the configuration file; its flag
@@ -126,7 +128,7 @@ func (s *Settings) setBy(key func(option) string, name, value string) error {
 
 // FromConfigFile reads the top-level dv map of etcd's configuration file,
 // strictly: an unknown or repeated key is a fault, and all faults are listed.
-// The rest of the file is etcd's and is not looked at.
+// Of the rest of the file, which is etcd's, only listen-peer-urls is looked at.
 func FromConfigFile(text []byte) (Settings, error) {
 	var s Settings
 	var file yaml.MapSlice
@@ -136,6 +138,9 @@ func FromConfigFile(text []byte) (Settings, error) {
 	var errs []error
 	seen := map[string]bool{}
 	for _, top := range file {
+		if urls, ok := top.Value.(string); ok && top.Key == listenKey {
+			s.SetPeerListener(urls)
+		}
 		if top.Key != fileKey || top.Value == nil {
 			continue
 		}

@@ -111,7 +111,7 @@ func replace(s Settings, cfg config.ServerConfig, stock *rafthttp.Transport) *ra
 		ServerStats: stock.ServerStats, LeaderStats: stock.LeaderStats, ErrorC: stock.ErrorC,
 		Config: raftdv.Config{
 			Require: s.Mode == Require, Fabrics: s.Fabrics, ListenUDP: s.ListenUDP, AdvertiseUDP: s.AdvertiseUDP,
-			TrustFabric: s.Liveness == Fabric, ControlTimeout: s.ControlTimeout,
+			PeerListener: s.peerListener, TrustFabric: s.Liveness == Fabric, ControlTimeout: s.ControlTimeout,
 			IncarnationFile: filepath.Join(cfg.MemberDir(), incarnationFile),
 		},
 	}

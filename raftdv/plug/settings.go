@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -65,6 +66,23 @@ type Settings struct {
 	// ControlTimeout is how long a control stream may be silent before side
 	// fabrics are given up for it. Default 1s.
 	ControlTimeout time.Duration
+
+	// peerListener is the host:port of the first peer listener. Default: that
+	// of the first advertised peer URL.
+	peerListener string
+}
+
+// SetPeerListener takes the value of etcd's --listen-peer-urls, of which the
+// server tells its transport nothing. What is wrong with it is left to etcd to
+// say.
+func (s *Settings) SetPeerListener(urls string) {
+	for text := range strings.SplitSeq(urls, ",") {
+		u, err := url.Parse(strings.TrimSpace(text))
+		if err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Port() != "" {
+			s.peerListener = net.JoinHostPort(u.Hostname(), u.Port())
+			return
+		}
+	}
 }
 
 // WithDefaults returns s with every zero field replaced by its default.

@@ -78,3 +78,19 @@ func TestValidateListsAllFaults(t *testing.T) {
 		}
 	}
 }
+
+func TestSetPeerListener(t *testing.T) {
+	for urls, want := range map[string]string{
+		"":                               "",
+		"http://localhost:2380":          "localhost:2380",
+		"https://[::1]:2380":             "[::1]:2380",
+		"unix://m1:0, http://0.0.0.0:99": "0.0.0.0:99",
+		"http://10.0.0.1,http://:1":      ":1",
+		"://,%zz,http://a:b":             "", // etcd says what is wrong with it
+	} {
+		var s Settings
+		if s.SetPeerListener(urls); s.peerListener != want {
+			t.Errorf("%q gives %q, want %q", urls, s.peerListener, want)
+		}
+	}
+}
