@@ -60,9 +60,9 @@ func newBenchEtcdCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "etcd",
 		Short: "Measure puts per second and their latency against stock etcd",
-		Long: `Etcd starts a cluster of stock etcd and one of etcd-dv, data in memory where the
-system has such a file system, and lets the same clients write to one and to the
-other in turn. Ratios are etcd-dv's by stock etcd's, with 95% bootstrap intervals
+		Long: `Etcd starts a cluster of stock etcd, then one of etcd-dv, and so on, data in
+memory where the system has such a file system, and lets the same clients write to
+each. Ratios are etcd-dv's by stock etcd's, with 95% bootstrap intervals
 over the pairs.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

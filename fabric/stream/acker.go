@@ -132,14 +132,24 @@ func (c *recvConn) ackLoop() {
 }
 
 func (a *acker) onTimer() {
-	keepAlive := a.c.p.cfg.KeepAlive
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.armed = false
-	if a.sent != a.ready || a.c.p.now()-a.last > int64(keepAlive/2) {
+	if a.sent != a.ready || a.silent(a.c.p.now()) {
 		a.write()
 	}
-	if !a.armed { // the reader may have set it while this wrote
-		a.timer.Reset(keepAlive)
+}
+
+// silent reports whether it is time for a sign of life. mu is held.
+func (a *acker) silent(now int64) bool { return now-a.last > int64(a.c.p.cfg.KeepAlive) }
+
+// tick has a sign of life written if the reader, which sends keep-alives back,
+// is in the handler.
+func (a *acker) tick(now int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.armed && !a.writing && a.silent(now) {
+		a.armed = true
+		a.timer.Reset(0)
 	}
 }

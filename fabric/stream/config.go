@@ -46,7 +46,7 @@ type Config struct {
 	// RowInterval is how long a row may wait for destinations that are not
 	// prompt. Default 10ms.
 	RowInterval time.Duration
-	// AckDelay is how long an ack may wait for more to be acked. Default 5ms.
+	// AckDelay is how long an ack may wait for more to be acked. Default 20ms.
 	AckDelay time.Duration
 	// Sealed is what Capabilities reports: all connections are encrypted and
 	// authenticated. Default false.
@@ -71,7 +71,7 @@ const (
 	defaultKeepAlive     = 200 * time.Millisecond
 	defaultIdleTimeout   = 5 * time.Second
 	defaultRowInterval   = 10 * time.Millisecond
-	defaultAckDelay      = 5 * time.Millisecond
+	defaultAckDelay      = 20 * time.Millisecond
 
 	// frameWeight is what a frame counts against Queue.Bytes besides patch and
 	// body: its header.

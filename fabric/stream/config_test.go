@@ -47,7 +47,7 @@ func TestDefaults(t *testing.T) {
 		t.Errorf("queues %+v, want %+v", c.Queues, want)
 	}
 	if c.MaxFrame != 32<<20 || c.TicketTimeout != 5*time.Second || c.KeepAlive != 200*time.Millisecond ||
-		c.IdleTimeout != 5*time.Second || c.RowInterval != 10*time.Millisecond || c.AckDelay != 5*time.Millisecond {
+		c.IdleTimeout != 5*time.Second || c.RowInterval != 10*time.Millisecond || c.AckDelay != 20*time.Millisecond {
 		t.Errorf("defaults %+v", c)
 	}
 	c = Config{Queues: [fabric.Lanes]Queue{{Bytes: 1000, Window: 900}}}.withDefaults()

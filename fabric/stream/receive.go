@@ -327,6 +327,7 @@ func (c *recvConn) publish() {
 
 // tick looks for what is late.
 func (c *recvConn) tick(now, since int64) {
+	c.acks.tick(now)
 	if now-max(since, c.heard.Load()) > int64(c.p.cfg.IdleTimeout) && !c.calling.Load() {
 		c.fail(ErrSilent)
 	}

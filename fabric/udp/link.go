@@ -10,9 +10,11 @@ import (
 
 const (
 	// ackDelay is how long an acknowledgement waits for company, and
-	// maxAckDelay what senders assume: timers fire late on busy machines.
-	ackDelay    = 6 * time.Millisecond
-	maxAckDelay = 12 * time.Millisecond
+	// maxAckDelay what senders assume (the default of RFC 9000 §18.2): timers
+	// fire late on busy machines. While messages go to and fro the timer fires
+	// for nothing, and each time costs a few switches between threads.
+	ackDelay    = 20 * time.Millisecond
+	maxAckDelay = 25 * time.Millisecond
 	// ackEvery packets are acknowledged at once, asked or not.
 	ackEvery = 16
 	// probeFirst and probeLast are the intervals at which a link that is not

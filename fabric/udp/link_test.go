@@ -130,7 +130,7 @@ func TestTranscripts(t *testing.T) {
 		tr.s.run(ms / 2)
 		b.out.dead = false
 		tr.s.run(100 * ms)
-		tr.say("\na sends a frame; b has nothing to say for 6 ms.\n")
+		tr.say("\na sends a frame; b has nothing to say for 20 ms.\n")
 		a.send(fabric.LaneAppend, 256, 72)
 		a.settleDown()
 		tr.s.run(200 * ms)
@@ -166,17 +166,17 @@ func TestTranscripts(t *testing.T) {
 		tr.watch(a)
 		tr.watch(b)
 		tr.say("Nothing of a arrives until its frames have timed out. Then b learns what it will never see.\n")
-		a.l.cfg.ticketTimeout = 30 * ms
+		a.l.cfg.ticketTimeout = 60 * ms
 		a.out.dead = true
 		for range 2 {
 			a.send(fabric.LaneAppend, 100, 0)
 			a.settleDown()
 		}
-		tr.s.run(335 * ms)
+		tr.s.run(365 * ms)
 		a.out.dead = false
 		a.send(fabric.LaneAppend, 100, 0)
 		a.settleDown()
-		tr.s.run(400 * ms)
+		tr.s.run(450 * ms)
 		for _, r := range a.sent[fabric.LaneAppend] {
 			tr.say("frame %d: %s, missing %v, delivered %v", r.link, r.state, r.gap, r.got)
 		}

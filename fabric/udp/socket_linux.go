@@ -3,6 +3,7 @@ package udp
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -18,9 +19,17 @@ import (
 
 // linuxSocket uses sendmsg and recvmsg with UDP_SEGMENT and UDP_GRO where the
 // kernel has them: one call then moves up to 64 datagrams.
+//
+// The Go runtime must not watch the socket itself. It watches for room to write
+// too, and Linux announces that for each datagram that has left, so that every
+// send would wake a thread of this process for nothing. Instead it watches an
+// epoll instance that watches the socket for datagrams alone.
 type linuxSocket struct {
-	conn     *net.UDPConn
-	raw      syscall.RawConn
+	file     *os.File        // the socket, unknown to the runtime's poller
+	raw      syscall.RawConn // its; Control keeps the descriptor open meanwhile
+	arrivals *os.File        // readable when the socket is
+	wait     syscall.RawConn // arrivals'
+	local    netip.AddrPort
 	inet6    bool
 	info     conduitInfo
 	segments atomic.Bool
@@ -31,16 +40,65 @@ func openSocket(cfg *Config) (conduit, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &linuxSocket{conn: conn}
-	if s.raw, err = conn.SyscallConn(); err == nil {
-		err = s.raw.Control(func(fd uintptr) { s.configure(int(fd), cfg) })
+	s := &linuxSocket{local: unmap(conn.LocalAddr().(*net.UDPAddr).AddrPort())}
+	s.file, err = withdraw(conn)
+	if err != nil {
+		return nil, fmt.Errorf("udp: %w", err)
+	}
+	if s.raw, err = s.file.SyscallConn(); err == nil {
+		err = s.raw.Control(func(fd uintptr) {
+			s.configure(int(fd), cfg)
+			s.arrivals, err = watchArrivals(int(fd))
+		})
+	}
+	if err == nil {
+		s.wait, err = s.arrivals.SyscallConn()
 	}
 	if err != nil {
-		conn.Close()
-		return nil, err
+		s.close()
+		return nil, fmt.Errorf("udp: %w", err)
 	}
 	s.info.inline = true
 	return s, nil
+}
+
+// withdraw takes the socket out of conn, and so out of the runtime's sight, and
+// closes conn.
+func withdraw(conn *net.UDPConn) (*os.File, error) {
+	defer conn.Close()
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	dup := -1
+	cerr := raw.Control(func(fd uintptr) { dup, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) })
+	if err = errors.Join(cerr, err); err != nil {
+		return nil, fmt.Errorf("duplicate the socket: %w", err)
+	}
+	// os.NewFile has the runtime watch what does not block. All calls of this
+	// file say MSG_DONTWAIT themselves.
+	if err := unix.SetNonblock(dup, false); err != nil {
+		unix.Close(dup)
+		return nil, err
+	}
+	return os.NewFile(uintptr(dup), "udp socket"), nil
+}
+
+// watchArrivals returns an epoll instance as a file that the runtime watches.
+func watchArrivals(socket int) (*os.File, error) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("epoll: %w", err)
+	}
+	err = unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, socket, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(socket)})
+	if err == nil {
+		err = unix.SetNonblock(fd, true)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("epoll: %w", err)
+	}
+	return os.NewFile(uintptr(fd), "udp arrivals"), nil
 }
 
 // configure sets options; each is an improvement that the port can do without.
@@ -101,11 +159,14 @@ var offloadProbe struct {
 
 func (s *linuxSocket) about() conduitInfo { return s.info }
 
-func (s *linuxSocket) localAddr() netip.AddrPort {
-	return unmap(s.conn.LocalAddr().(*net.UDPAddr).AddrPort())
-}
+func (s *linuxSocket) localAddr() netip.AddrPort { return s.local }
 
-func (s *linuxSocket) close() error { return s.conn.Close() }
+func (s *linuxSocket) close() error {
+	if s.arrivals == nil {
+		return s.file.Close()
+	}
+	return errors.Join(s.arrivals.Close(), s.file.Close())
+}
 
 // topDatagram asks the kernel for the route's MTU with a connected socket that
 // never sends.
@@ -194,8 +255,7 @@ type message struct {
 	oob  [64]byte
 	n    int
 	err  syscall.Errno
-	wait bool
-	call func(fd uintptr) bool
+	call func(fd uintptr) // for RawConn.Control
 }
 
 func (m *message) point(b []byte) {
@@ -215,12 +275,9 @@ type linuxSender struct {
 
 func (s *linuxSocket) newSender() sender {
 	x := &linuxSender{s: s}
-	x.m.call = func(fd uintptr) bool {
-		for {
+	x.m.call = func(fd uintptr) {
+		for x.m.err = unix.EINTR; x.m.err == unix.EINTR; {
 			_, _, x.m.err = unix.Syscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&x.m.hdr)), unix.MSG_DONTWAIT)
-			if x.m.err != unix.EINTR {
-				return x.m.err != unix.EAGAIN || !x.m.wait
-			}
 		}
 	}
 	return x
@@ -270,19 +327,15 @@ func (x *linuxSender) sendOne(b []byte, seg int, wait bool) error {
 		m.hdr.Control = &m.oob[0]
 		m.hdr.SetControllen(unix.CmsgSpace(2))
 	}
-	m.wait = false
-	err := x.s.raw.Write(m.call)
-	if err == nil && m.err == unix.EAGAIN && wait {
-		m.wait = true
-		_ = x.s.conn.SetWriteDeadline(time.Now().Add(sendPatience))
-		err = x.s.raw.Write(m.call)
-		_ = x.s.conn.SetWriteDeadline(time.Time{})
+	err := x.s.raw.Control(m.call)
+	if err == nil && m.err == unix.EAGAIN && wait && x.s.waitForRoom() {
+		err = x.s.raw.Control(m.call)
 	}
 	switch {
-	case err != nil && errors.Is(err, os.ErrDeadlineExceeded), err == nil && m.err == unix.EAGAIN:
-		return errAgain
 	case err != nil:
 		return err
+	case m.err == unix.EAGAIN:
+		return errAgain
 	case m.err == unix.EMSGSIZE:
 		return errTooBig
 	case m.err != 0:
@@ -291,23 +344,40 @@ func (x *linuxSender) sendOne(b []byte, seg int, wait bool) error {
 	return nil
 }
 
+// waitForRoom waits for room in the socket's buffer, for at most sendPatience,
+// and occupies a thread meanwhile: it is rare.
+func (s *linuxSocket) waitForRoom() (ok bool) {
+	_ = s.raw.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+		n, err := unix.Poll(fds, int(sendPatience/time.Millisecond))
+		ok = n > 0 || err == unix.EINTR
+	})
+	return ok
+}
+
 // linuxReceiver is one goroutine's recvmsg.
 type linuxReceiver struct {
 	s *linuxSocket
 	m message
+	// once receives what is there, for RawConn.Read.
+	once func(uintptr) (done bool)
+	err  error
 }
 
 func (s *linuxSocket) newReceiver() receiver {
 	x := &linuxReceiver{s: s}
-	x.m.call = func(fd uintptr) bool {
-		for {
+	x.m.call = func(fd uintptr) {
+		for x.m.err = unix.EINTR; x.m.err == unix.EINTR; {
 			x.m.hdr.Namelen = uint32(unsafe.Sizeof(x.m.addr.raw))
 			x.m.hdr.SetControllen(len(x.m.oob))
-			n, _, err := unix.Syscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&x.m.hdr)), unix.MSG_DONTWAIT)
-			if x.m.n, x.m.err = int(n), err; err != unix.EINTR {
-				return err != unix.EAGAIN || !x.m.wait
-			}
+			var n uintptr
+			n, _, x.m.err = unix.Syscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&x.m.hdr)), unix.MSG_DONTWAIT)
+			x.m.n = int(n)
 		}
+	}
+	x.once = func(uintptr) bool {
+		x.err = x.s.raw.Control(x.m.call)
+		return x.err != nil || x.m.err != unix.EAGAIN
 	}
 	return x
 }
@@ -316,8 +386,12 @@ func (x *linuxReceiver) recv(b []byte, wait bool) (n, seg int, from netip.AddrPo
 	m := &x.m
 	m.point(b)
 	m.hdr.Control = &m.oob[0]
-	m.wait = wait
-	if err := x.s.raw.Read(m.call); err != nil {
+	if wait {
+		err = x.s.wait.Read(x.once)
+	} else {
+		x.once(0)
+	}
+	if err = errors.Join(err, x.err); err != nil {
 		return 0, 0, from, err
 	}
 	if m.err != 0 {

@@ -21,7 +21,7 @@ const (
 	memoryDir = "/dev/shm"
 	// clusterTime is what starting and stopping both clusters takes, for the
 	// estimate.
-	clusterTime = 10 * time.Second
+	clusterTime = 5 * time.Second
 )
 
 // memberArgs keep the folders small: a run writes for minutes.
@@ -39,7 +39,8 @@ type EtcdConfig struct {
 	// Clients are the numbers of clients, each with a connection of its own
 	// to every member and one put under way. Default 1, 32.
 	Clients []int
-	// Pairs of measurements for each ratio. Default 10.
+	// Pairs of measurements for each ratio, each on clusters of its own. Default
+	// 10.
 	Pairs int
 	// Duration of one measurement. Default 5s.
 	Duration time.Duration
@@ -104,8 +105,8 @@ func (c EtcdConfig) Validate() error {
 // Estimate is about how long RunEtcd takes.
 func (c EtcdConfig) Estimate() time.Duration {
 	c = c.withDefaults()
-	measured := time.Duration(len(c.Clients)*c.Pairs*2) * c.Duration
-	return time.Duration(len(c.Members)) * (clusterTime + measured + measured/5)
+	measured := time.Duration(len(c.Clients)*2) * c.Duration
+	return time.Duration(len(c.Members)*c.Pairs) * (clusterTime + measured + measured/5)
 }
 
 // RunEtcd measures and calls report for each number of members and clients,
@@ -124,65 +125,84 @@ func RunEtcd(ctx context.Context, cfg EtcdConfig, report func(EtcdResult)) error
 	return nil
 }
 
-// runClusters compares two clusters of n members that run at the same time:
-// the one that is not written to has nothing to do but its heartbeats.
+// runClusters compares clusters of n members. Each measurement has a cluster of
+// its own, with nothing beside it: who leads, and how a process came to lie in
+// memory, stays as it is for the life of a cluster, so that what is measured on
+// one agrees with itself more than it should; and a cluster that only idles
+// keeps the processors from falling asleep, which helps the other one, and the
+// more so the less it is able to idle.
 func runClusters(ctx context.Context, cfg EtcdConfig, n int, report func(EtcdResult)) error {
-	dir, err := os.MkdirTemp(cfg.Dir, "raftdv-bench-")
-	if err != nil {
-		return fmt.Errorf("folder for the data: %w", err)
+	results := make([]etcdComparison, len(cfg.Clients))
+	for i := range cfg.Pairs {
+		cfg.Progress("%d members: pair %d/%d", n, i+1, cfg.Pairs)
+		if err := runPair(ctx, cfg, n, i, results); err != nil {
+			return fmt.Errorf("pair %d: %w", i+1, err)
+		}
 	}
-	defer os.RemoveAll(dir)
-	cfg.Progress("%d members: starting both clusters, data in %s (%s)", n, dir, storage(dir))
-	var sides []*etcdSide
-	for _, s := range []struct {
-		name, binary string
-		args         []string
-	}{{"stock", cfg.Stock, nil}, {"dv", cfg.DV, cfg.DVArgs}} {
-		side := &etcdSide{name: s.name, value: cfg.Value}
-		if err := side.open(ctx, cluster.Config{
-			Binary: s.binary, Size: n, TLS: cfg.TLS, Dir: filepath.Join(dir, s.name), Args: slices.Concat(memberArgs, s.args),
-		}); err != nil {
-			return fmt.Errorf("start %s: %w", s.name, err)
-		}
-		defer side.close()
-		sides = append(sides, side)
-	}
-	for _, clients := range cfg.Clients {
-		r, err := compare(ctx, cfg, sides[0], sides[1], clients)
-		if err != nil {
-			return fmt.Errorf("%d clients: %w", clients, err)
-		}
-		r.Members, r.Storage, r.TLS = n, storage(dir), cfg.TLS
-		if r.Paths, err = sides[1].paths(ctx); err != nil {
-			return err
-		}
+	for i, clients := range cfg.Clients {
+		c := &results[i]
+		r := etcdResult(cfg, clients, &c.stock, &c.dv)
+		r.Members, r.Storage, r.TLS, r.Paths = n, c.storage, cfg.TLS, pathNames(c.paths)
 		report(r)
 	}
 	return nil
 }
 
-func compare(ctx context.Context, cfg EtcdConfig, stock, dv *etcdSide, clients int) (EtcdResult, error) {
-	sides := []*etcdSide{stock, dv}
-	for _, s := range sides {
-		s.series = etcdSeries{}
-		if err := s.connect(clients); err != nil {
-			return EtcdResult{}, err
-		}
-		defer s.disconnect()
+// etcdComparison is what the pairs gave for one number of clients.
+type etcdComparison struct {
+	stock, dv etcdSeries
+	paths     []string
+	storage   string
+}
+
+// runPair measures one cluster of each program, one after the other. Odd pairs
+// begin with the other side.
+func runPair(ctx context.Context, cfg EtcdConfig, n, pair int, results []etcdComparison) error {
+	order := []*etcdSide{
+		{name: "stock", binary: cfg.Stock, series: func(c *etcdComparison) *etcdSeries { return &c.stock }},
+		{name: "dv", binary: cfg.DV, args: cfg.DVArgs, series: func(c *etcdComparison) *etcdSeries { return &c.dv }},
 	}
-	for i := range cfg.Pairs {
-		cfg.Progress("%d members, %d clients: pair %d/%d", len(stock.cluster.Members()), clients, i+1, cfg.Pairs)
-		order := slices.Clone(sides)
-		if i%2 == 1 {
-			slices.Reverse(order)
-		}
-		for _, s := range order {
-			if err := s.measure(ctx, cfg.Duration); err != nil {
-				return EtcdResult{}, fmt.Errorf("%s: %w", s.name, err)
-			}
+	if pair%2 == 1 {
+		slices.Reverse(order)
+	}
+	for _, s := range order {
+		s.value = cfg.Value
+		if err := s.measureAll(ctx, cfg, n, results); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
-	return etcdResult(cfg, clients, &stock.series, &dv.series), nil
+	return nil
+}
+
+// measureAll starts a cluster and measures it with each number of clients.
+func (s *etcdSide) measureAll(ctx context.Context, cfg EtcdConfig, n int, results []etcdComparison) error {
+	dir, err := os.MkdirTemp(cfg.Dir, "raftdv-bench-")
+	if err != nil {
+		return fmt.Errorf("folder for the data: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	if err := s.open(ctx, cluster.Config{
+		Binary: s.binary, Size: n, TLS: cfg.TLS, Dir: filepath.Join(dir, s.name), Args: slices.Concat(memberArgs, s.args),
+	}); err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	defer s.close()
+	for i, clients := range cfg.Clients {
+		c := &results[i]
+		if err := s.run(ctx, clients, cfg.Duration, s.series(c)); err != nil {
+			return fmt.Errorf("%d clients: %w", clients, err)
+		}
+		c.storage = storage(dir)
+		if s.name != "dv" {
+			continue
+		}
+		paths, err := s.paths(ctx)
+		if err != nil {
+			return err
+		}
+		c.paths = append(c.paths, strings.Split(paths, ",")...)
+	}
+	return nil
 }
 
 func storage(dir string) string {

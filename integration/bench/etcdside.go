@@ -34,10 +34,12 @@ const (
 // etcdSide is one of the clusters that are compared.
 type etcdSide struct {
 	name    string
+	binary  string
+	args    []string
 	value   int
 	cluster *cluster.Cluster
 	clients []*clientv3.Client
-	series  etcdSeries
+	series  func(*etcdComparison) *etcdSeries // this side's part
 }
 
 // etcdSeries has one entry for each pair. Latencies are in ms, CPU in µs of
@@ -74,8 +76,17 @@ func (s *etcdSide) disconnect() {
 	s.clients = nil
 }
 
+// run measures with n clients.
+func (s *etcdSide) run(ctx context.Context, n int, d time.Duration, into *etcdSeries) error {
+	if err := s.connect(n); err != nil {
+		return err
+	}
+	defer s.disconnect()
+	return s.measure(ctx, d, into)
+}
+
 // measure writes for d after a warm-up, then compacts.
-func (s *etcdSide) measure(ctx context.Context, d time.Duration) error {
+func (s *etcdSide) measure(ctx context.Context, d time.Duration, into *etcdSeries) error {
 	if _, _, err := s.write(ctx, time.Duration(warmUp*float64(d))); err != nil {
 		return fmt.Errorf("warm-up: %w", err)
 	}
@@ -96,10 +107,10 @@ func (s *etcdSide) measure(ctx context.Context, d time.Duration) error {
 	}
 	n := float64(len(latencies))
 	slices.Sort(latencies)
-	s.series.puts = append(s.series.puts, n/took.Seconds())
-	s.series.p50 = append(s.series.p50, quantile(latencies, 0.5))
-	s.series.p99 = append(s.series.p99, quantile(latencies, 0.99))
-	s.series.cpu = append(s.series.cpu, (after-before)*1e6/n)
+	into.puts = append(into.puts, n/took.Seconds())
+	into.p50 = append(into.p50, quantile(latencies, 0.5))
+	into.p99 = append(into.p99, quantile(latencies, 0.99))
+	into.cpu = append(into.cpu, (after-before)*1e6/n)
 	return s.compact(ctx)
 }
 
