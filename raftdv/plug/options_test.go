@@ -115,7 +115,7 @@ dv:
 		"list as text":  {"dv:\n  fabrics: stream,udp\n", Settings{Fabrics: []string{"stream", "udp"}}},
 		"etcd's own":    {"name: a\nname: b\nno-such-setting: 1\n", Settings{}},
 		"dv deeper":     {"peer-transport-security:\n  dv:\n    mood: x\n", Settings{}},
-		"listener": {"listen-peer-urls: http://10.0.0.1:2380,http://127.0.0.1:2380\n", Settings{peerListener: "10.0.0.1:2380"}},
+		"listener":      {"listen-peer-urls: http://10.0.0.1:2380,http://127.0.0.1:2380\n", Settings{peerListener: "10.0.0.1:2380"}},
 		"other numbers": {"election-timeout: 1000\ndv: {mode: auto}\n", Settings{Mode: Auto}},
 	} {
 		t.Run(name, func(t *testing.T) {
