@@ -39,6 +39,6 @@ func newRootCmd() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newDemoCmd(), newStatusCmd(), newBenchCmd())
+	root.AddCommand(newDemoCmd(), newStatusCmd(), newBenchCmd(), newDoctorCmd())
 	return root
 }
