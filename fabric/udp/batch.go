@@ -16,6 +16,15 @@ type batch struct {
 // datagrams are full and alike.
 func (t *batch) fill(l *link, now int64, segments bool) {
 	t.n, t.count, t.sent = 0, 0, 0
+	l.beginBatch(now)
+	t.build(l, now, segments)
+	if t.count > 0 && l.endBatch(now) {
+		last := &t.packets[t.count-1]
+		askAck(t.buf[t.n-last.size:])
+	}
+}
+
+func (t *batch) build(l *link, now int64, segments bool) {
 	for limit := maxDatagram; ; limit = t.seg {
 		pk, ok := l.build(now, t.buf[t.n:], limit)
 		if !ok {

@@ -125,6 +125,8 @@ type link struct {
 	windowAt  int64 // when credit is to be stated; farFuture: not
 	asked     uint64
 	turn      int
+	cork      cork
+	waits     bool // the content of this batch waits for company
 
 	where    string // the peer's address, for messages
 	started  int64
@@ -161,6 +163,7 @@ func (l *link) accept(now int64, h *fabric.Header, patch, body []byte, ticket ui
 	if !l.out[h.Lane].accept(h, patch, body, ticket, now, &l.scratch) {
 		return fabric.ErrNoCredit
 	}
+	l.cork.fresh++
 	return nil
 }
 
@@ -205,6 +208,7 @@ func (l *link) fail(now int64, to linkPhase, why error, ev *events) {
 	l.forget(math.MaxInt64)
 	l.rowSent, l.windowAt, l.force, l.ping = l.rowAcked, now, 0, false
 	l.waitSince, l.lossAt, l.ptoCount, l.paceAt = 0, 0, 0, 0
+	l.cork, l.waits = cork{}, false
 	l.probeGap, l.probeAt = int64(probeFirst), now
 	l.cc.init()
 	l.mtu.init(l.cfg.top, now)
@@ -385,6 +389,9 @@ func (l *link) deadline() int64 {
 	}
 	if l.paceAt != 0 {
 		d = min(d, l.paceAt)
+	}
+	if l.cork.number != 0 && l.queuedBytes() > 0 {
+		d = min(d, l.cork.until)
 	}
 	if !l.sent.stuffed() {
 		d = min(d, l.windowAt)

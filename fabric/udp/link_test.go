@@ -184,6 +184,56 @@ func TestTranscripts(t *testing.T) {
 	})
 }
 
+// TestCorkTranscript: content waits for company while a batch is under way.
+func TestCorkTranscript(t *testing.T) {
+	tr := &transcript{}
+	tr.s = newSim(1, t.Errorf)
+	a, b := simPair(tr.s, simFaults{delay: time.Millisecond}, nil)
+	tr.s.run(300 * ms)
+	tr.watch(a)
+	tr.watch(b)
+	batch := func() {
+		for range 10 {
+			a.send(fabric.LaneAppend, 300, 0)
+		}
+		a.settleDown()
+	}
+	one := func(lane fabric.Lane) {
+		a.send(lane, 100, 0)
+		a.settleDown()
+	}
+	tr.say("Frames that come one by one leave one by one.\n")
+	one(fabric.LaneAppend)
+	one(fabric.LaneAppend)
+	tr.s.run(350 * ms)
+	tr.say("\nTen at a time show that a hands over faster than datagrams leave: what follows leaves together when they are acknowledged.\n")
+	batch()
+	one(fabric.LaneAppend)
+	tr.s.run(tr.s.now + ms)
+	one(fabric.LaneAppend)
+	tr.s.run(400 * ms)
+	tr.say("\nThe control lane does not wait, and takes along what does.\n")
+	batch()
+	one(fabric.LaneAppend)
+	one(fabric.LaneControl)
+	tr.s.run(450 * ms)
+	tr.say("\nEnough company is enough.\n")
+	batch()
+	for range 2 * corkFull / 1000 {
+		a.send(fabric.LaneAppend, 1000, 0)
+		a.settleDown()
+	}
+	tr.s.run(500 * ms)
+	tr.say("\nThe acknowledgement is lost: the wait ends by itself.\n")
+	tr.drop = func(from *simNode, _ string) bool { return from == b }
+	batch()
+	one(fabric.LaneAppend)
+	tr.s.run(510 * ms)
+	tr.drop = nil
+	tr.s.run(600 * ms)
+	tr.compare(t, "cork")
+}
+
 // TestAcksAreThinned: a stream in one direction needs few acknowledgements.
 func TestAcksAreThinned(t *testing.T) {
 	s, a, b := upPair(t, simFaults{delay: time.Millisecond, rate: 100e6, queue: 1 << 20}, func(c *linkConfig) { c.top = 1472 })

@@ -157,6 +157,7 @@ func (l *link) onAck(now int64, b []byte, ev *events) {
 		}
 	}
 	l.largestAcked, l.anyAcked = max(l.largestAcked, a.largest), true
+	l.uncork(a.largest)
 	if any {
 		l.sent.trim()
 		l.ptoCount, l.waitSince, l.asked = 0, 0, 0

@@ -60,7 +60,7 @@ func (l *link) wants(now int64, room bool) bool {
 		return true
 	}
 	for i := range l.out {
-		if o := &l.out[i]; room && o.pending() || !o.skipSent && !o.skipAcked {
+		if o := &l.out[i]; room && !l.waits && o.pending() || !o.skipSent && !o.skipAcked {
 			return true
 		}
 	}

@@ -12,7 +12,7 @@ const (
 	// inlineBurst is how many datagrams in a row a caller of Send transmits
 	// itself. Beyond it frames come faster than they should leave one by one:
 	// the pump takes them, and they share datagrams.
-	inlineBurst = 4
+	inlineBurst = 2
 	// inlineEvery earns a caller the next one; so does an answer of the peer.
 	inlineEvery = 50 * time.Microsecond
 	// inlineRounds bounds what a caller or reader transmits before it leaves
@@ -101,6 +101,10 @@ func (pe *peer) accept(now int64, o *fabric.Outgoing, j int, h *fabric.Header) e
 // else by the pump. mu is held.
 func (pe *peer) kick(now int64) {
 	if pe.flushing || pe.queued {
+		return
+	}
+	if pe.link.corked(now) {
+		pe.port.pump.arm(pe.link.cork.until)
 		return
 	}
 	if earned := (now - pe.inlineAt) / int64(inlineEvery); earned > 0 {

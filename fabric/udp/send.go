@@ -56,12 +56,12 @@ func (p *Port) Send(batch []fabric.Outgoing) error {
 			wanted += len(batch[i].To)
 		}
 	}
-	set := p.peers.Load()
+	set, now := p.peers.Load(), p.now()
 	for _, pe := range set.list {
 		if wanted == 0 {
 			return r.result()
 		}
-		wanted -= pe.enqueue(batch, &r)
+		wanted -= pe.enqueue(now, batch, &r)
 	}
 	if wanted > 0 {
 		p.refuseUnknown(set, batch, &r)
@@ -84,9 +84,8 @@ func (p *Port) refuseUnknown(set *peerSet, batch []fabric.Outgoing, r *refusals)
 
 // enqueue accepts the frames of a batch that are for this peer, and has them
 // sent. It returns how many those were.
-func (pe *peer) enqueue(batch []fabric.Outgoing, r *refusals) (found int) {
+func (pe *peer) enqueue(now int64, batch []fabric.Outgoing, r *refusals) (found int) {
 	var h fabric.Header
-	var now int64
 	accepted := false
 	for i := range batch {
 		o := &batch[i]
@@ -96,7 +95,6 @@ func (pe *peer) enqueue(batch []fabric.Outgoing, r *refusals) (found int) {
 		}
 		if found++; found == 1 {
 			pe.mu.Lock()
-			now = pe.port.now()
 		}
 		if err := pe.accept(now, o, j, &h); err != nil {
 			r.add(i, o, pe.id, err)
