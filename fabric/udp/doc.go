@@ -27,6 +27,9 @@
 //     bottleneck.
 //   - Path MTU: DPLPMTUD (RFC 8899) from 1,200 bytes up to what the route's
 //     interface takes, don't-fragment set, with black-hole detection.
+//   - Company: while a batch of several frames is under way, what follows waits
+//     until it is acknowledged, and leaves together (RFC 896); see cork.go. The
+//     control lane and rows never wait, nor does what comes alone.
 //   - Rows: latest wins. A row is queued once per peer, and resent until the
 //     newest version is acknowledged.
 //
