@@ -19,6 +19,8 @@ const (
 	paceGrain = 2 * time.Millisecond
 	// paceFrom: shorter round trips are clocked by acknowledgements alone.
 	paceFrom = 500 * time.Microsecond
+	// paceMost bounds the round trip that pacing assumes by the least one.
+	paceMost = 8
 )
 
 // newReno counts bytes of datagrams in flight.

@@ -100,8 +100,9 @@ func (l *link) computeRoom(now int64) int {
 		}
 		size = max(free, minDatagram)
 	}
-	// A stall of this host leaves a smoothed round trip that is far too long.
-	rtt := min(l.rtt.smoothed, l.rtt.latest)
+	// A stall of this host leaves round trips behind that are far too long.
+	// Pacing only spreads what the window allows: it may err on the fast side.
+	rtt := min(l.rtt.smoothed, l.rtt.latest, paceMost*l.rtt.min)
 	l.cc.refill(now, rtt, window, size)
 	if wait := l.cc.paceDelay(uint64(min(want, size)), rtt, window); wait > 0 {
 		if queued > 0 || l.rowPending() {
