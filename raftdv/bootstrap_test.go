@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"crypto/ecdh"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -182,21 +184,40 @@ func (b *blackhole) serve(t *testing.T, in net.Conn) {
 	pipe(in, out)
 }
 
-// The udp fabric stands where peers reach this member, not where it advertises
-// itself: a proxy or a NAT may be in between.
+// The udp fabric stands where the peer listener does.
 func TestUDPBindsPeerListener(t *testing.T) {
-	nodes := startNodes(t, nodeOptions{config: Config{PeerListener: "127.0.0.1:0"}}, nodeOptions{})
-	onPath(t, FabricUDP, nodes...)
-	bound := map[types.ID]bool{} // to the port of the URL
-	for _, n := range nodes {
-		for _, r := range n.dv.roads {
-			if r.udp != nil {
-				bound[n.id] = strings.HasSuffix(n.url, r.udp.LocalAddr().String())
-			}
-		}
+	n := newNode(t, 1, nodeOptions{})
+	_, port, err := net.SplitHostPort(n.listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
 	}
-	if len(bound) != 2 || bound[1] || !bound[2] {
-		t.Errorf("members on the port of their URL: %v, want 2 alone", bound)
+	n.start(t, nodeOptions{config: Config{PeerListener: ":" + port}})
+	t.Cleanup(n.stop)
+	got := n.dv.roads[0].udp.LocalAddr()
+	if !got.Addr().IsUnspecified() || strconv.Itoa(int(got.Port())) != port {
+		t.Errorf("bound %s, want port %s of all addresses", got, port)
+	}
+}
+
+// A member behind a proxy or a port mapping uses udp only if it is told where.
+func TestForwardedMemberOffersNoUDP(t *testing.T) {
+	for name, c := range map[string]struct {
+		config Config
+		want   string
+	}{
+		"not told":       {Config{PeerListener: "127.0.0.1:1"}, FabricStream},
+		"told to listen": {Config{PeerListener: "127.0.0.1:1", ListenUDP: "127.0.0.1:0"}, FabricUDP},
+	} {
+		t.Run(name, func(t *testing.T) {
+			nodes := startNodes(t, nodeOptions{config: c.config}, nodeOptions{})
+			onPath(t, c.want, nodes...)
+			if err := nodes[0].dv.roads[0].err; errors.Is(err, errForwarded) != (c.want == FabricStream) {
+				t.Errorf("reason: %v", err)
+			}
+		})
+	}
+	if _, _, err := (&Transport{cfg: Config{PeerListener: "127.0.0.1:1", AdvertiseUDP: "127.0.0.1:2"}}).peerListener(); err != nil {
+		t.Errorf("told where: %v", err)
 	}
 }
 

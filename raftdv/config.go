@@ -28,7 +28,9 @@ type Config struct {
 	// Fabrics are tried in this order. Default udp, stream.
 	Fabrics []string
 	// ListenUDP is the host:port that the udp fabric binds. Default:
-	// PeerListener, and if that cannot be bound its port on all addresses.
+	// PeerListener, and if that cannot be bound its port on all addresses;
+	// none if no peer URL has that port and AdvertiseUDP is not given: then
+	// peers come through a proxy or a port mapping that may not pass udp.
 	ListenUDP string
 	// PeerListener is the host:port on which peers reach Handler, as far as the
 	// transport needs to know. Default: that of the first of Transport.URLs.

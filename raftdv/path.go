@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -190,12 +191,23 @@ func (t *Transport) openUDP(h fabric.Handler) (*udp.Port, error) {
 	return port, nil
 }
 
+// peerListener is where udp listens unless it was told.
 func (t *Transport) peerListener() (host, port string, err error) {
-	if t.cfg.PeerListener != "" {
-		return net.SplitHostPort(t.cfg.PeerListener)
+	if t.cfg.PeerListener == "" {
+		return urlAddress(t.URLs)
 	}
-	return urlAddress(t.URLs)
+	host, port, err = net.SplitHostPort(t.cfg.PeerListener)
+	if err == nil && t.cfg.AdvertiseUDP == "" && !slices.ContainsFunc(t.URLs, func(u url.URL) bool { return u.Port() == port }) {
+		err = fmt.Errorf("%w: they use %s, this member listens on %s: set --dv-advertise-udp to the address that passes udp, if one does",
+			errForwarded, strings.Join(t.URLs.StringSlice(), ","), t.cfg.PeerListener)
+	}
+	return host, port, err
 }
+
+// errForwarded: something stands between the peers and the listener (a proxy, a
+// port mapping). It may know nothing of udp, and must not be gone round unasked:
+// whatever cuts the peer URL has to cut the member off at once.
+var errForwarded = errors.New("peers reach this member through something else")
 
 // urlAddress is the address of the first URL that has one.
 func urlAddress(urls types.URLs) (host, port string, err error) {
