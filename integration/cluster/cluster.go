@@ -131,7 +131,7 @@ func (c *Cluster) Add(ctx context.Context) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = c.reconfigure(ctx, func(ctx context.Context, cli *clientv3.Client) error {
+	err = c.reconfigure(ctx, c.without(m), func(ctx context.Context, cli *clientv3.Client) error {
 		_, err := cli.MemberAdd(ctx, []string{m.PeerURL})
 		return err
 	})
@@ -144,7 +144,8 @@ func (c *Cluster) Add(ctx context.Context) (*Member, error) {
 
 // Remove takes a member out of the cluster, ends it and deletes its folder.
 func (c *Cluster) Remove(ctx context.Context, m *Member) error {
-	err := c.reconfigure(ctx, func(ctx context.Context, cli *clientv3.Client) error {
+	// The one that goes may end before it answers.
+	err := c.reconfigure(ctx, c.without(m), func(ctx context.Context, cli *clientv3.Client) error {
 		list, err := cli.MemberList(ctx)
 		if err != nil {
 			return err
@@ -164,10 +165,11 @@ func (c *Cluster) Remove(ctx context.Context, m *Member) error {
 	return os.RemoveAll(m.Dir)
 }
 
-// reconfigure runs change, and again while the cluster says that it cannot be
-// changed yet: etcd wants members to have been connected for some seconds.
-func (c *Cluster) reconfigure(ctx context.Context, change func(context.Context, *clientv3.Client) error) error {
-	cli, err := c.Client()
+// reconfigure runs change through some members, and again while the cluster
+// says that it cannot be changed yet: etcd wants members to have been connected
+// for some seconds.
+func (c *Cluster) reconfigure(ctx context.Context, through []*Member, change func(context.Context, *clientv3.Client) error) error {
+	cli, err := c.Client(through...)
 	if err != nil {
 		return err
 	}
@@ -234,6 +236,11 @@ func (c *Cluster) Members() []*Member {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.members)
+}
+
+// without returns the other members.
+func (c *Cluster) without(m *Member) []*Member {
+	return slices.DeleteFunc(c.Members(), func(o *Member) bool { return o == m })
 }
 
 // Endpoints returns the client URLs of all members.
