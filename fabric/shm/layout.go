@@ -1,0 +1,93 @@
+package shm
+
+import (
+	"fmt"
+
+	"github.com/raftdv/dv/fabric"
+)
+
+// A segment is what one member lets one peer write to, for one session:
+//
+//	offset          size       content                                   written by
+//	     0          64 × 3     credit: slots taken in of each lane       the peer
+//	   192          64         row: version word                         the peer
+//	   256          1,088      row: length word, bytes                   the peer
+//	 4,096          s0 × z     ring of the control lane                  the peer
+//	 …              s1 × z     ring of the append lane                   the peer
+//	 …              s2 × z     ring of the bulk lane                     the peer
+//
+// s are the slots of a lane, z the size of a slot; the whole is rounded up to
+// pages. The owner of a segment only reads it: what it has to say to the peer
+// it writes to the peer's segment. A credit word counts the slots of a lane
+// that its writer has taken in since the session began: those that the owner of
+// the segment has written over there.
+//
+// The doorbell is a page of its own, one for each member, that all its peers map:
+//
+//	offset          size       content                                   written by
+//	     0          4          number of rings, the futex                everybody
+//	    64          4          sleep: which one it is, 0 while awake     the owner
+const (
+	line       = fabric.SlotAlign
+	page       = 4096
+	rowWordAt  = line * fabric.Lanes
+	rowBytesAt = rowWordAt + line
+	ringsAt    = page
+
+	bellLen     = page
+	bellSleepAt = line
+
+	// minSlot holds all sections that this port writes and a piece of the body.
+	minSlot = 2048
+	// maxSlot and maxSlots bound what a peer may ask to be mapped.
+	maxSlot    = 64 << 10
+	maxSlots   = 1 << 16
+	maxSegment = 1 << 30
+)
+
+// geometry is the shape of a segment. Its owner chooses it and states it at the
+// rendezvous.
+type geometry struct {
+	slot  int // bytes
+	slots [fabric.Lanes]int
+	// maxFrame bounds the frames that the owner takes: patch plus body.
+	maxFrame int
+}
+
+func (g *geometry) validate() error {
+	if g.slot < minSlot || g.slot > maxSlot || g.slot%line != 0 {
+		return fmt.Errorf("slots of %d bytes: between %d and %d, a multiple of %d", g.slot, minSlot, maxSlot, line)
+	}
+	if g.maxFrame < 1 || g.maxFrame > fabric.MaxBody {
+		return fmt.Errorf("frames of %d bytes: between 1 and %d", g.maxFrame, fabric.MaxBody)
+	}
+	least := leastSlots(g.maxFrame, g.slot)
+	for lane, n := range g.slots {
+		if n < least || n > maxSlots {
+			return fmt.Errorf("%d slots in the %v lane: between %d (one frame of %d bytes) and %d", n, fabric.Lane(lane), least, g.maxFrame, maxSlots)
+		}
+	}
+	if n := g.size(); n > maxSegment {
+		return fmt.Errorf("segment of %d bytes: at most %d", n, maxSegment)
+	}
+	return nil
+}
+
+// ringAt is where the ring of a lane begins.
+func (g *geometry) ringAt(lane int) int {
+	at := ringsAt
+	for _, n := range g.slots[:lane] {
+		at += n * g.slot
+	}
+	return at
+}
+
+func (g *geometry) size() int {
+	return (g.ringAt(fabric.Lanes) + page - 1) &^ (page - 1)
+}
+
+// ring is the memory of a lane's ring.
+func (g *geometry) ring(segment []byte, lane int) []byte {
+	at := g.ringAt(lane)
+	return segment[at : at+g.slots[lane]*g.slot]
+}

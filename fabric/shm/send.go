@@ -1,0 +1,240 @@
+package shm
+
+import (
+	"fmt"
+
+	"github.com/raftdv/dv/fabric"
+)
+
+// refusals collects what one Send could not accept.
+type refusals struct {
+	err *fabric.SendError
+	bad []bool // frames refused for all destinations
+}
+
+func (r *refusals) add(i int, o *fabric.Outgoing, to fabric.MemberID, why error) {
+	if r.err == nil {
+		r.err = &fabric.SendError{}
+	}
+	r.err.Refused = append(r.err.Refused, fabric.Refusal{Index: i, To: to, Ticket: o.Ticket, Err: why})
+}
+
+// all refuses a frame for every destination.
+func (r *refusals) all(batch []fabric.Outgoing, i int, why error) {
+	if r.bad == nil {
+		r.bad = make([]bool, len(batch))
+	}
+	r.bad[i] = true
+	o := &batch[i]
+	for _, to := range o.To {
+		r.add(i, o, to, why)
+	}
+	if len(o.To) == 0 {
+		r.add(i, o, 0, why)
+	}
+}
+
+func (r *refusals) skip(i int) bool { return r.bad != nil && r.bad[i] }
+
+func (r *refusals) result() error {
+	if r.err == nil {
+		return nil // not a nil *SendError
+	}
+	return r.err
+}
+
+// Send implements fabric.Port: the caller itself writes the frames into the
+// memory of their receivers.
+func (p *Port) Send(batch []fabric.Outgoing) error {
+	var r refusals
+	wanted := 0
+	for i := range batch {
+		if p.isClosed() {
+			r.all(batch, i, fabric.ErrClosed)
+		} else if err := fabric.CheckOutgoing(&batch[i], &p.caps); err != nil {
+			r.all(batch, i, err)
+		} else {
+			wanted += len(batch[i].To)
+		}
+	}
+	set := p.peers.Load()
+	for _, pe := range set.list {
+		if wanted == 0 {
+			return r.result()
+		}
+		wanted -= pe.write(batch, &r)
+	}
+	if wanted > 0 {
+		p.refuseUnknown(set, batch, &r)
+	}
+	return r.result()
+}
+
+func (p *Port) refuseUnknown(set *peerSet, batch []fabric.Outgoing, r *refusals) {
+	for i := range batch {
+		if r.skip(i) {
+			continue
+		}
+		for _, to := range batch[i].To {
+			if set.byID[to] == nil {
+				r.add(i, &batch[i], to, fmt.Errorf("%w: %s", fabric.ErrUnknownPeer, to))
+			}
+		}
+	}
+}
+
+// write writes the frames of a batch that are for this peer, and rings once. It
+// returns how many those were.
+func (pe *peer) write(batch []fabric.Outgoing, r *refusals) (found int) {
+	written := false
+	for i := range batch {
+		o := &batch[i]
+		j := destination(o.To, pe.id)
+		if j < 0 || r.skip(i) {
+			continue
+		}
+		if found++; found == 1 {
+			pe.mu.Lock()
+		}
+		if err := pe.accept(o, j); err != nil {
+			r.add(i, o, pe.id, err)
+		} else {
+			written = true
+		}
+	}
+	if found == 0 {
+		return 0
+	}
+	if written {
+		pe.port.pump.arm(pe.port.now() + pe.port.cfg.TicketTimeout)
+		pe.sess.bell.ring()
+	}
+	pe.mu.Unlock()
+	return found
+}
+
+func destination(to []fabric.MemberID, id fabric.MemberID) int {
+	for j, x := range to {
+		if x == id {
+			return j
+		}
+	}
+	return -1
+}
+
+// accept writes one frame for destination j of o, or nothing. mu is held.
+func (pe *peer) accept(o *fabric.Outgoing, j int) error {
+	s := pe.sess
+	switch {
+	case pe.closed:
+		return fabric.ErrClosed
+	case pe.want == nil: // disconnected since Send looked
+		return fmt.Errorf("%w: %s", fabric.ErrUnknownPeer, pe.id)
+	case s == nil:
+		return linkDown(pe.why)
+	}
+	var patch []byte
+	if o.Patch != nil {
+		patch = o.Patch[j]
+	}
+	if n := len(patch) + len(o.Body); n > s.shape.maxFrame {
+		return fmt.Errorf("%w: patch and body of %d bytes, %s takes at most %d", fabric.ErrTooLarge, n, pe.id, s.shape.maxFrame)
+	}
+	return s.lane[o.Lane].write(pe, o, patch, s.shape.slot)
+}
+
+// write writes a frame into the ring, as one slot or in pieces.
+func (l *outLane) write(pe *peer, o *fabric.Outgoing, patch []byte, slot int) error {
+	h := fabric.Header{Kind: o.Kind, Class: o.Class, Lane: o.Lane, Stream: o.Stream, Stamp: o.Stamp, Link: pe.send[o.Lane]}
+	if h.Kind == 0 {
+		h.Kind = fabric.KindData
+	}
+	if !o.Stamp.IsZero() {
+		h.Has = fabric.HasStamp
+	}
+	n, first := piecesFor(slot, &h, patch, o.Body)
+	if l.ring.free() < n {
+		pe.stats.lane[o.Lane].noCredit.Add(1)
+		return fabric.ErrNoCredit
+	}
+	if n == 1 {
+		l.ring.putFrame(&h, patch, o.Body)
+	} else {
+		l.ring.putPieces(&h, patch, o.Body, n, first)
+	}
+	pe.send[o.Lane]++
+	pe.stats.sent(o.Lane, n, len(patch)+len(o.Body))
+	l.entries.push(entry{ticket: o.Ticket, end: l.ring.head, at: pe.port.now(), slots: n})
+	return nil
+}
+
+// putFrame writes one slot.
+func (w *ringWriter) putFrame(h *fabric.Header, patch, body []byte) {
+	w.frame = fabric.AppendFrame(w.frame[:0], h, patch, body)
+	w.put(w.frame)
+}
+
+// putPieces writes a frame of n pieces; the first one has the patch, the stamp
+// and as much of the body as fits.
+func (w *ringWriter) putPieces(h *fabric.Header, patch, body []byte, n, first int) {
+	g := fabric.Fragment{Count: uint32(n), Total: uint64(len(body))}
+	h.Has |= fabric.HasFragment
+	h.Fragment = g
+	w.putFrame(h, patch, body[:first])
+	body = body[first:]
+	h.Has, h.Stamp = fabric.HasFragment, fabric.Stamp{}
+	for ; len(body) > 0; body = body[first:] {
+		h.Fragment.Index++
+		first = min(len(body), room(w.slot)-laterHeader)
+		w.putFrame(h, nil, body[:first])
+	}
+}
+
+// Publish implements fabric.Port. The row's owner is this member.
+func (p *Port) Publish(row fabric.Row, prompt []fabric.MemberID) error {
+	switch {
+	case len(row.Sections) > fabric.MaxRowSections:
+		return fmt.Errorf("%w: row of %d bytes, shm carries at most %d", fabric.ErrTooLarge, len(row.Sections), fabric.MaxRowSections)
+	case row.Owner != p.cfg.Self:
+		return fmt.Errorf("%w: row of %s published by %s", fabric.ErrBadFrame, row.Owner, p.cfg.Self)
+	}
+	p.rowMu.Lock()
+	defer p.rowMu.Unlock()
+	if p.isClosed() {
+		return fabric.ErrClosed
+	}
+	if p.hasRow && !row.Newer(&p.rowed) {
+		return fmt.Errorf("%w: %d.%d after %d.%d", fabric.ErrStaleRow, row.Incarnation, row.Version, p.rowed.Incarnation, p.rowed.Version)
+	}
+	if err := fabric.RangeSections(row.Sections, func(fabric.Section) bool { return true }); err != nil {
+		return fmt.Errorf("%w: %w", fabric.ErrBadFrame, err)
+	}
+	p.hasRow, p.rowed = true, row
+	p.rowed.Sections = nil
+	p.row = fabric.AppendRow(p.row[:0], &row)
+	for _, pe := range p.peers.Load().list {
+		pe.publish(p.row, destination(prompt, pe.id) >= 0)
+	}
+	return nil
+}
+
+// publish writes the row to the peer's memory: only when it is told of it can
+// wait.
+func (pe *peer) publish(row []byte, prompt bool) {
+	pe.mu.Lock()
+	defer pe.mu.Unlock()
+	pe.row = append(pe.row[:0], row...)
+	s := pe.sess
+	if s == nil {
+		return
+	}
+	s.row.put(row)
+	pe.stats.rowsSent.Add(1)
+	if prompt {
+		s.rowAt = 0
+		s.bell.ring()
+	} else if s.rowAt == 0 {
+		s.rowAt = pe.port.now() + pe.port.cfg.RowInterval
+		pe.port.pump.arm(s.rowAt)
+	}
+}

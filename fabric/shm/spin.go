@@ -1,0 +1,59 @@
+package shm
+
+import (
+	"runtime"
+	"time"
+)
+
+const (
+	// spinGap is the time between two looks that says that the processor was
+	// wanted elsewhere.
+	spinGap = 10 * time.Microsecond
+	// After spinning in vain, and after spinning on a processor that was not
+	// free, it is given up for a time that doubles up to these.
+	maxVain = 2 * time.Millisecond
+	maxBusy = 100 * time.Millisecond
+	minRest = 50 * time.Microsecond
+)
+
+// spinner decides whether to look at the doorbell for a while before sleeping.
+// It spares the wake-up, most of a round trip, where a processor has nothing
+// else to do; elsewhere it would keep the peer from running.
+type spinner struct {
+	limit time.Duration // 0: never
+	rest  time.Duration
+	until time.Duration // no spinning before
+}
+
+// spin looks until changed, and reports whether it has.
+func (s *spinner) spin(now func() time.Duration, changed func() bool) bool {
+	if s.limit == 0 {
+		return false
+	}
+	start := now()
+	if start < s.until {
+		return false
+	}
+	for last := start; ; {
+		if changed() {
+			s.rest = 0
+			return true
+		}
+		runtime.Gosched() // to whom the last handler call woke
+		t := now()
+		switch {
+		case t-last > spinGap:
+			s.pause(t, maxBusy)
+			return false
+		case t-start > s.limit:
+			s.pause(t, maxVain)
+			return false
+		}
+		last = t
+	}
+}
+
+func (s *spinner) pause(now, most time.Duration) {
+	s.rest = min(max(2*s.rest, minRest), most)
+	s.until = now + s.rest
+}
