@@ -61,14 +61,15 @@ func (g *geometry) validate() error {
 	if g.maxFrame < 1 || g.maxFrame > fabric.MaxBody {
 		return fmt.Errorf("frames of %d bytes: between 1 and %d", g.maxFrame, fabric.MaxBody)
 	}
-	least := leastSlots(g.maxFrame, g.slot)
+	least, total := leastSlots(g.maxFrame, g.slot), int64(ringsAt)
 	for lane, n := range g.slots {
 		if n < least || n > maxSlots {
 			return fmt.Errorf("%d slots in the %v lane: between %d (one frame of %d bytes) and %d", n, fabric.Lane(lane), least, g.maxFrame, maxSlots)
 		}
+		total += int64(n) * int64(g.slot)
 	}
-	if n := g.size(); n > maxSegment {
-		return fmt.Errorf("segment of %d bytes: at most %d", n, maxSegment)
+	if total > maxSegment {
+		return fmt.Errorf("segment of %d bytes: at most %d", total, maxSegment)
 	}
 	return nil
 }
