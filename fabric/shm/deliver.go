@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"sync/atomic"
 
 	"github.com/raftdv/dv/fabric"
@@ -227,7 +228,6 @@ func (d *deliverer) piece(pe *peer, s *session, f *fabric.Frame) error {
 	d.frames[0], d.n = part.take(), 1
 	pe.recv[part.frame.Lane]++
 	d.flush(pe, s)
-	part.done()
 	return nil
 }
 
@@ -303,7 +303,13 @@ func (r *reader) run() {
 			continue
 		}
 		changed := func() bool { return p.bell.value() != seen }
-		if !r.spin.spin(p.now, changed) && !changed() {
+		if r.spin.spin(p.now, changed) {
+			continue
+		}
+		// To whom the last handler call woke: while this goroutine sleeps in the
+		// kernel, the scheduler takes its time to notice that others could run.
+		runtime.Gosched()
+		if !changed() {
 			p.bell.sleep(seen)
 		}
 	}

@@ -132,7 +132,7 @@ func writeRing(validFirst bool) error {
 
 // putValidFirst is the planted bug.
 func putValidFirst(w *ringWriter, content []byte) {
-	image := fabric.AppendSlot(w.scratch[:0], refAt(w.head, w.slots), content)
+	image := fabric.AppendSlot(nil, refAt(w.head, w.slots), content)
 	end := (int(w.head%uint64(w.slots)) + 1) * w.slot
 	word64(w.mem, end-8).Store(binary.LittleEndian.Uint64(image[len(image)-8:]))
 	copy(w.mem[end-len(image):end-8], image[:len(image)-8])

@@ -2,6 +2,7 @@ package shm
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/raftdv/dv/fabric"
 )
@@ -10,8 +11,6 @@ const (
 	prelude = 32 // of an encoded frame
 	// laterHeader is the header of all pieces but the first.
 	laterHeader = prelude + 16
-	// keptPiece bounds the memory that a lane keeps between two large frames.
-	keptPiece = 256 << 10
 )
 
 // room is what a slot holds besides its own bookkeeping.
@@ -36,7 +35,8 @@ func piecesFor(slot int, h *fabric.Header, patch, body []byte) (n, first int) {
 	return 1 + (len(body)-first+later-1)/later, first
 }
 
-// partial is a frame of which some pieces have come.
+// partial is a frame of which some pieces have come. Its memory, at most
+// Config.MaxFrame, is kept for the next one.
 type partial struct {
 	active bool
 	frame  fabric.Frame // without its bytes
@@ -45,15 +45,15 @@ type partial struct {
 	b      []byte
 }
 
-// add takes a piece, and reports whether it was the last one. The memory grows
-// only as pieces come (F3).
+// add takes a piece, and reports whether it was the last one.
 func (m *partial) add(f *fabric.Frame, maxFrame int) (whole bool, err error) {
 	g := &f.Fragment
 	if !m.active && g.Index == 0 {
 		if g.Count < 2 || g.Total > uint64(maxFrame) || int(g.Total)+len(f.Patch) > maxFrame {
 			return false, fmt.Errorf("%w: frame %d of %d bytes in %d pieces, at most %d bytes", ErrBadPiece, f.Link, g.Total, g.Count, maxFrame)
 		}
-		*m = partial{active: true, frame: *f, patch: len(f.Patch), b: append(m.b[:0], f.Patch...)}
+		b := slices.Grow(m.b[:0], len(f.Patch)+int(g.Total))
+		*m = partial{active: true, frame: *f, patch: len(f.Patch), b: append(b, f.Patch...)}
 		m.frame.Patch, m.frame.Body = nil, nil
 	}
 	was := &m.frame.Fragment
@@ -74,8 +74,9 @@ func (m *partial) add(f *fabric.Frame, maxFrame int) (whole bool, err error) {
 	return true, nil
 }
 
-// take returns the whole frame; its bytes are valid until done.
+// take returns the whole frame; its bytes are valid until the next one begins.
 func (m *partial) take() fabric.Frame {
+	m.active = false
 	f := m.frame
 	if m.patch > 0 {
 		f.Patch = m.b[:m.patch:m.patch]
@@ -85,11 +86,4 @@ func (m *partial) take() fabric.Frame {
 	f.Has &^= fabric.HasFragment
 	f.Fragment = fabric.Fragment{}
 	return f
-}
-
-func (m *partial) done() {
-	m.active = false
-	if cap(m.b) > keptPiece {
-		m.b = nil
-	}
 }

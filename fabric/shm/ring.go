@@ -20,17 +20,15 @@ func refAt(n uint64, slots int) fabric.SlotRef {
 
 // ringWriter is the sender's end.
 type ringWriter struct {
-	mem     []byte
-	slot    int
-	slots   int
-	head    uint64 // slots written
-	taken   uint64 // of these the receiver has taken in
-	scratch []byte // a slot
-	frame   []byte // an encoded frame
+	mem   []byte
+	slot  int
+	slots int
+	head  uint64 // slots written
+	taken uint64 // of these the receiver has taken in
 }
 
 func newRingWriter(mem []byte, slot int) ringWriter {
-	return ringWriter{mem: mem, slot: slot, slots: len(mem) / slot, scratch: make([]byte, 0, slot), frame: make([]byte, 0, slot)}
+	return ringWriter{mem: mem, slot: slot, slots: len(mem) / slot}
 }
 
 func (w *ringWriter) free() int { return w.slots - int(w.head-w.taken) }
@@ -44,16 +42,32 @@ func (w *ringWriter) credit(taken uint64) error {
 	return nil
 }
 
-// put writes one slot; there is a free one. The content becomes visible with
-// the store of the valid word, whole: whoever dies before it has written
-// nothing.
-func (w *ringWriter) put(content []byte) {
-	image := fabric.AppendSlot(w.scratch[:0], refAt(w.head, w.slots), content)
+// begin returns the memory for content of n bytes in the next slot, which is
+// free: what fabric.AppendSlot describes, from the length to the valid word.
+func (w *ringWriter) begin(n int) []byte {
 	end := (int(w.head%uint64(w.slots)) + 1) * w.slot
-	last := len(image) - 8
-	copy(w.mem[end-len(image):end-8], image[:last])
-	word64(w.mem, end-8).Store(binary.LittleEndian.Uint64(image[last:]))
+	return w.mem[end-fabric.SlotLen(n) : end]
+}
+
+// commit completes a slot. The content becomes visible with the store of the
+// valid word, whole: whoever dies before it has written nothing.
+func (w *ringWriter) commit(b []byte, n int) {
+	ref := uint64(refAt(w.head, w.slots))
+	binary.LittleEndian.PutUint64(b, uint64(n)|ref<<32)
+	last := len(b) - validLen
+	clear(b[validLen+n : last])
+	word64(b, last).Store(ref | uint64(n)<<32)
 	w.head++
+}
+
+// validLen is the size of the valid word, and of what stands before the content.
+const validLen = 8
+
+// put writes one slot.
+func (w *ringWriter) put(content []byte) {
+	b := w.begin(len(content))
+	copy(b[validLen:], content)
+	w.commit(b, len(content))
 }
 
 // ringReader is the receiver's end.
@@ -69,7 +83,7 @@ func newRingReader(mem []byte, slot int) ringReader {
 }
 
 func (r *ringReader) validWord() uint64 {
-	return word64(r.mem, (int(r.tail%uint64(r.slots))+1)*r.slot-8).Load()
+	return word64(r.mem, (int(r.tail%uint64(r.slots))+1)*r.slot-validLen).Load()
 }
 
 // pending reports whether a valid word holds the content before want, or none.
@@ -96,7 +110,7 @@ func (r *ringReader) take(buf []byte) (_, content []byte, err error) {
 		return buf, nil, fmt.Errorf("%w: %v of %d bytes where %v is due, in a slot of %d", ErrBadSlot, ref, n, want, r.slot)
 	}
 	end, size, start := (int(r.tail%uint64(r.slots))+1)*r.slot, fabric.SlotLen(int(n)), len(buf)
-	buf = append(buf, r.mem[end-size:end-8]...)
+	buf = append(buf, r.mem[end-size:end-validLen]...)
 	buf = binary.LittleEndian.AppendUint64(buf, word)
 	content, err = fabric.ParseSlot(buf[start:], want)
 	if err != nil {

@@ -168,10 +168,12 @@ func (l *outLane) write(pe *peer, o *fabric.Outgoing, patch []byte, slot int) er
 	return nil
 }
 
-// putFrame writes one slot.
+// putFrame writes one slot: the frame is encoded where it will be read.
 func (w *ringWriter) putFrame(h *fabric.Header, patch, body []byte) {
-	w.frame = fabric.AppendFrame(w.frame[:0], h, patch, body)
-	w.put(w.frame)
+	n := fabric.FrameSize(h, patch, body)
+	b := w.begin(n)
+	fabric.AppendFrame(b[validLen:validLen:validLen+n], h, patch, body)
+	w.commit(b, n)
 }
 
 // putPieces writes a frame of n pieces; the first one has the patch, the stamp
