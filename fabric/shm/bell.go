@@ -1,6 +1,7 @@
 package shm
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -30,11 +31,14 @@ func (r *ringer) ring() {
 	}
 }
 
-// bell is the owner's end.
+// bell is the owner's end. A reader that was taken for stuck may sleep beside
+// its successor for a moment: whoever rings wakes both.
 type bell struct {
 	ringer
-	mem    *memory
-	sleeps atomic.Uint32
+	mem      *memory
+	mu       sync.Mutex
+	sleeps   uint32 // so far; guarded by mu
+	sleepers int    // now; guarded by mu
 }
 
 func newBell() (*bell, error) {
@@ -53,13 +57,19 @@ func (b *bell) value() uint32 { return b.rings.Load() }
 
 // sleep blocks until the number of rings is not seen any more, or may.
 func (b *bell) sleep(seen uint32) {
-	n := b.sleeps.Add(1)
-	if n == 0 {
-		n = b.sleeps.Add(1)
+	b.mu.Lock()
+	if b.sleeps++; b.sleeps == 0 { // the number after the largest: 0 is for awake
+		b.sleeps++
 	}
-	b.asleep.Store(n)
+	b.sleepers++
+	b.asleep.Store(b.sleeps)
+	b.mu.Unlock()
 	if b.rings.Load() == seen {
 		futexWait(b.rings, seen, bellPatience)
 	}
-	b.asleep.Store(0)
+	b.mu.Lock()
+	if b.sleepers--; b.sleepers == 0 {
+		b.asleep.Store(0)
+	}
+	b.mu.Unlock()
 }

@@ -257,8 +257,8 @@ func (d *deliverer) flush(pe *peer, s *session) {
 	}
 	d.buf = d.buf[:0]
 	if news {
-		// Not before the call: an answer of the handler rings anyway. What a
-		// stuck handler holds up, the sender's own timers find.
+		// Not before the call: an answer of the handler rings anyway. For a
+		// handler that is stuck, the pump rings.
 		s.bell.ring()
 	}
 }
@@ -297,9 +297,13 @@ type reader struct {
 
 func (r *reader) run() {
 	p := r.port
-	for !r.retired.Load() && !p.isClosed() {
+	for {
 		seen := p.bell.value()
-		if r.sweep() || r.retired.Load() {
+		worked := r.sweep()
+		if r.retired.Load() || p.isClosed() { // not before value: Close rings once
+			break
+		}
+		if worked {
 			continue
 		}
 		changed := func() bool { return p.bell.value() != seen }

@@ -192,6 +192,9 @@ func TestLiar(t *testing.T) {
 			tc.tell(l)
 			l.bell.ring()
 			r.await(t, "the link goes down", func() bool { return len(r.links) == 2 })
+			s := p.Stats(nil)
+			r.mu.Lock()
+			defer r.mu.Unlock()
 			down := r.link()
 			if down.Up || !errors.Is(down.Err, tc.want) || !errors.Is(down.Err, ErrProtocol) || !errors.Is(down.Err, fabric.ErrLinkDown) {
 				t.Errorf("link: %+v, want %v", down, tc.want)
@@ -202,7 +205,7 @@ func TestLiar(t *testing.T) {
 			if len(r.frames) != 1 || len(r.gaps) != 0 || len(r.rows) != 0 {
 				t.Errorf("told: %q", r.log)
 			}
-			if s := p.Stats(nil); len(s) != 1 || s[0].Refused != 1 || s[0].Up {
+			if len(s) != 1 || s[0].Refused != 1 || s[0].Up {
 				t.Errorf("stats: %+v", s)
 			}
 		})

@@ -90,9 +90,12 @@ func TestStrangersAreRefused(t *testing.T) {
 		}
 		conn.Close()
 	}
-	if len(r.log) > 0 {
-		t.Errorf("the handler was told: %q", r.log)
-	}
+	r.await(t, "nothing", func() bool {
+		if len(r.log) > 0 {
+			t.Errorf("the handler was told: %q", r.log)
+		}
+		return true
+	})
 	l := newLiar(t, p) // the port still meets who is due
 	r.await(t, "link up", func() bool { return r.link().Up })
 	l.close()

@@ -3,6 +3,7 @@ package shm
 import (
 	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -95,8 +96,7 @@ func futexWait(w *atomic.Uint32, value uint32, most time.Duration) {
 	_, _, _ = unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(w)), futexOpWait, uintptr(value), uintptr(unsafe.Pointer(&ts)), 0, 0)
 }
 
-// futexWake wakes whoever waits at the word: one process owns it, one goroutine
-// of it waits.
+// futexWake wakes whoever waits at the word.
 func futexWake(w *atomic.Uint32) {
-	_, _, _ = unix.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(w)), futexOpWake, 1, 0, 0, 0)
+	_, _, _ = unix.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(w)), futexOpWake, math.MaxInt32, 0, 0, 0)
 }

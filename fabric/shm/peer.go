@@ -181,6 +181,15 @@ func (pe *peer) claim() bool {
 	return true
 }
 
+// tellCredit rings for credit that a stuck handler call would hold back.
+func (pe *peer) tellCredit() {
+	pe.mu.Lock()
+	defer pe.mu.Unlock()
+	if pe.busy && pe.sess != nil {
+		pe.sess.bell.ring()
+	}
+}
+
 // tick runs the timers of a peer and returns when they have to run again.
 func (pe *peer) tick(now time.Duration) (next time.Duration) {
 	pe.mu.Lock()

@@ -118,6 +118,9 @@ func (p *Port) replaceReader() {
 	}
 	p.reader.Load().retired.Store(true)
 	p.startReader()
+	for _, pe := range p.peers.Load().known {
+		pe.tellCredit()
+	}
 }
 
 // now is the time since the port was opened.

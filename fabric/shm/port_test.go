@@ -82,7 +82,7 @@ func TestConnectRefusesWhatCannotBe(t *testing.T) {
 func TestGapAfterReconnecting(t *testing.T) {
 	a, b, atA, atB := testPair(t, nil)
 	block, entered := make(chan struct{}), make(chan struct{}, 8)
-	atB.onDeliver = func(fabric.MemberID) { entered <- struct{}{}; <-block }
+	atB.hook(func(fabric.MemberID) { entered <- struct{}{}; <-block })
 	sendOne(t, a, self, fabric.LaneAppend, 1, nil)
 	<-entered
 	for n := range 9 {
@@ -98,6 +98,8 @@ func TestGapAfterReconnecting(t *testing.T) {
 	atA.await(t, "link up again", func() bool { return atA.link().Up })
 	sendOne(t, a, self, fabric.LaneAppend, 11, nil)
 	atB.await(t, "frame 11", func() bool { return len(atB.frames) > 0 && atB.frames[len(atB.frames)-1].Link == 11 })
+	atB.mu.Lock()
+	defer atB.mu.Unlock()
 	if len(atB.frames) != 2 || len(atB.gaps) != 1 || atB.gaps[0] != (fabric.Gap{Lane: fabric.LaneAppend, First: 2, Count: 9}) {
 		t.Errorf("told: %q", atB.log)
 	}
@@ -122,6 +124,7 @@ func TestGate(t *testing.T) {
 	}
 	b.SetGate(mate, true)
 	atB.await(t, "up again", func() bool { return atB.link().Up })
+	atA.await(t, "up there, too", func() bool { return atA.link().Up })
 	a.SetGate(self, false) // the one that dials
 	atA.await(t, "down here", func() bool { return errors.Is(atA.link().Err, ErrGateShut) })
 	a.SetGate(self, true)
@@ -161,12 +164,12 @@ func TestStuckHandlerHoldsUpOnePeer(t *testing.T) {
 		r.await(t, "links up", func() bool { return len(r.links) == 2 })
 	}
 	block, entered := make(chan struct{}), make(chan struct{})
-	handlers[self].onDeliver = func(from fabric.MemberID) {
+	handlers[self].hook(func(from fabric.MemberID) {
 		if from == mate {
 			entered <- struct{}{}
 			<-block
 		}
-	}
+	})
 	sendOne(t, ports[mate], self, 0, 1, nil)
 	<-entered
 	for n := range 20 {

@@ -52,8 +52,11 @@ func (r *recorder) Deliver(from fabric.MemberID, frames []fabric.Frame) {
 		f.Body, f.Patch = bytes.Clone(f.Body), bytes.Clone(f.Patch)
 		r.note(func() { r.frames = append(r.frames, f) }, "frame %v %d of %d bytes", f.Lane, f.Link, len(f.Body))
 	}
-	if r.onDeliver != nil {
-		r.onDeliver(from)
+	r.mu.Lock()
+	hook := r.onDeliver
+	r.mu.Unlock()
+	if hook != nil {
+		hook(from)
 	}
 }
 
@@ -99,6 +102,12 @@ func (r *recorder) await(tb testing.TB, what string, cond func() bool) {
 			tb.Fatalf("%s: not in 20 s; told: %q", what, r.log)
 		}
 	}
+}
+
+func (r *recorder) hook(f func(from fabric.MemberID)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.onDeliver = f
 }
 
 // link is the last state told.
