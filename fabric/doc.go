@@ -4,9 +4,9 @@
 // A [Port] is one member's attachment to a fabric. It knows members by
 // [MemberID] and moves opaque bytes; it knows nothing of raft. The packages
 // below this one are ports: sim (virtual time), stream (a byte stream that
-// somebody else dialled), udp. Package fabrictest holds the one conformance
-// suite that every port passes, package fault the decorators that break a
-// port in controlled ways.
+// somebody else dialled), udp, shm (memory that processes of one host share).
+// Package fabrictest holds the one conformance suite that every port passes,
+// package fault the decorators that break a port in controlled ways.
 //
 // # What a port promises
 //

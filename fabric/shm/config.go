@@ -41,7 +41,8 @@ type Config struct {
 	Dir string
 
 	// MaxFrame bounds patch plus body of one frame in bytes. Default 2 MiB. A
-	// peer that takes less is sent less.
+	// peer that takes less is sent less. A lane that has brought a frame of
+	// several slots keeps memory for its size.
 	MaxFrame int
 	// SlotSize is the size in bytes of the slots that peers write to, a multiple
 	// of 64. A frame takes a slot, a larger one as many as its pieces need.

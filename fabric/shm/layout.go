@@ -6,27 +6,10 @@ import (
 	"github.com/raftdv/dv/fabric"
 )
 
-// A segment is what one member lets one peer write to, for one session:
-//
-//	offset          size       content                                   written by
-//	     0          64 × 3     credit: slots taken in of each lane       the peer
-//	   192          64         row: version word                         the peer
-//	   256          1,088      row: length word, bytes                   the peer
-//	 4,096          s0 × z     ring of the control lane                  the peer
-//	 …              s1 × z     ring of the append lane                   the peer
-//	 …              s2 × z     ring of the bulk lane                     the peer
-//
-// s are the slots of a lane, z the size of a slot; the whole is rounded up to
-// pages. The owner of a segment only reads it: what it has to say to the peer
-// it writes to the peer's segment. A credit word counts the slots of a lane
-// that its writer has taken in since the session began: those that the owner of
-// the segment has written over there.
-//
-// The doorbell is a page of its own, one for each member, that all its peers map:
-//
-//	offset          size       content                                   written by
-//	     0          4          number of rings, the futex                everybody
-//	    64          4          sleep: which one it is, 0 while awake     the owner
+// The offsets of the tables in doc.go. The owner of a segment only reads it: what
+// it has to say to the peer it writes to the peer's segment. A credit word counts
+// the slots of a lane that its writer has taken in since the session began:
+// those that the owner of the segment has written over there.
 const (
 	line       = fabric.SlotAlign
 	page       = 4096

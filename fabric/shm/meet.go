@@ -138,7 +138,7 @@ func (p *Port) meetAgain(pe *peer, w *wanted) {
 			pause = firstRedial
 		}
 		pe.mu.Lock()
-		if pe.want == w && pe.sess == nil && !pe.shut && !met {
+		if pe.want == w && pe.sess == nil && !pe.shut && err != nil {
 			pe.why = err
 		}
 		pe.mu.Unlock()
@@ -155,7 +155,8 @@ func (p *Port) meetAgain(pe *peer, w *wanted) {
 	}
 }
 
-// dial meets a peer once and stays until the session ends. met: there was one.
+// dial meets a peer once and stays until the session ends. met: there was one,
+// and the peer is worth another try at once.
 func (p *Port) dial(pe *peer, w *wanted) (met bool, err error) {
 	pe.mu.Lock()
 	err = pe.admit(w)
@@ -176,7 +177,9 @@ func (p *Port) dial(pe *peer, w *wanted) (met bool, err error) {
 		return false, fmt.Errorf("%w: %w", ErrNotYetUp, err)
 	}
 	pe.watch(s)
-	return true, nil
+	pe.mu.Lock()
+	defer pe.mu.Unlock()
+	return !errors.Is(s.why, ErrProtocol), nil
 }
 
 func (p *Port) ask(conn *net.UnixConn, pe *peer, w *wanted) (*session, error) {

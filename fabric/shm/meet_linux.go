@@ -13,9 +13,9 @@ import (
 // maxFiles bounds the descriptors of one message; two are wanted.
 const maxFiles = 4
 
-// settle prepares the directory and listens at this member's place in it. What
+// takePlace prepares the directory and listens at this member's place in it. What
 // a killed process has left there is replaced: the lock went with it.
-func settle(cfg *Config) (*place, error) {
+func takePlace(cfg *Config) (*place, error) {
 	if err := checkDir(cfg.Dir); err != nil {
 		return nil, err
 	}

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// There is no port here: settle says so, and nothing else is ever called.
+// There is no port here: takePlace says so, and nothing else is ever called.
 
-func settle(*Config) (*place, error) { return nil, ErrUnsupported }
+func takePlace(*Config) (*place, error) { return nil, ErrUnsupported }
 
 func newMemory(string, int) (*memory, error)          { return nil, ErrUnsupported }
 func openMemory(int, int) (*memory, error)            { return nil, ErrUnsupported }

@@ -72,7 +72,7 @@ func New(cfg Config, h fabric.Handler) (*Port, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	at, err := settle(&cfg)
+	at, err := takePlace(&cfg)
 	if err != nil {
 		return nil, fmt.Errorf("shm: member %s: %w", cfg.Self, err)
 	}

@@ -2,6 +2,7 @@ package shm
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/raftdv/dv/fabric"
 )
@@ -86,6 +87,7 @@ func (p *Port) refuseUnknown(set *peerSet, batch []fabric.Outgoing, r *refusals)
 // write writes the frames of a batch that are for this peer, and rings once. It
 // returns how many those were.
 func (pe *peer) write(batch []fabric.Outgoing, r *refusals) (found int) {
+	var now time.Duration
 	written := false
 	for i := range batch {
 		o := &batch[i]
@@ -95,8 +97,9 @@ func (pe *peer) write(batch []fabric.Outgoing, r *refusals) (found int) {
 		}
 		if found++; found == 1 {
 			pe.mu.Lock()
+			now = pe.port.now()
 		}
-		if err := pe.accept(o, j); err != nil {
+		if err := pe.accept(now, o, j); err != nil {
 			r.add(i, o, pe.id, err)
 		} else {
 			written = true
@@ -106,7 +109,7 @@ func (pe *peer) write(batch []fabric.Outgoing, r *refusals) (found int) {
 		return 0
 	}
 	if written {
-		pe.port.pump.arm(pe.port.now() + pe.port.cfg.TicketTimeout)
+		pe.port.pump.arm(now + pe.port.cfg.TicketTimeout)
 		pe.sess.bell.ring()
 	}
 	pe.mu.Unlock()
@@ -123,7 +126,7 @@ func destination(to []fabric.MemberID, id fabric.MemberID) int {
 }
 
 // accept writes one frame for destination j of o, or nothing. mu is held.
-func (pe *peer) accept(o *fabric.Outgoing, j int) error {
+func (pe *peer) accept(now time.Duration, o *fabric.Outgoing, j int) error {
 	s := pe.sess
 	switch {
 	case pe.closed:
@@ -140,11 +143,11 @@ func (pe *peer) accept(o *fabric.Outgoing, j int) error {
 	if n := len(patch) + len(o.Body); n > s.shape.maxFrame {
 		return fmt.Errorf("%w: patch and body of %d bytes, %s takes at most %d", fabric.ErrTooLarge, n, pe.id, s.shape.maxFrame)
 	}
-	return s.lane[o.Lane].write(pe, o, patch, s.shape.slot)
+	return s.lane[o.Lane].write(now, pe, o, patch)
 }
 
 // write writes a frame into the ring, as one slot or in pieces.
-func (l *outLane) write(pe *peer, o *fabric.Outgoing, patch []byte, slot int) error {
+func (l *outLane) write(now time.Duration, pe *peer, o *fabric.Outgoing, patch []byte) error {
 	h := fabric.Header{Kind: o.Kind, Class: o.Class, Lane: o.Lane, Stream: o.Stream, Stamp: o.Stamp, Link: pe.send[o.Lane]}
 	if h.Kind == 0 {
 		h.Kind = fabric.KindData
@@ -152,7 +155,7 @@ func (l *outLane) write(pe *peer, o *fabric.Outgoing, patch []byte, slot int) er
 	if !o.Stamp.IsZero() {
 		h.Has = fabric.HasStamp
 	}
-	n, first := piecesFor(slot, &h, patch, o.Body)
+	n, first := piecesFor(l.ring.slot, &h, patch, o.Body)
 	if l.ring.free() < n {
 		pe.stats.lane[o.Lane].noCredit.Add(1)
 		return fabric.ErrNoCredit
@@ -164,7 +167,7 @@ func (l *outLane) write(pe *peer, o *fabric.Outgoing, patch []byte, slot int) er
 	}
 	pe.send[o.Lane]++
 	pe.stats.sent(o.Lane, n, len(patch)+len(o.Body))
-	l.entries.push(entry{ticket: o.Ticket, end: l.ring.head, at: pe.port.now(), slots: n})
+	l.entries.push(entry{ticket: o.Ticket, end: l.ring.head, at: now, slots: n})
 	return nil
 }
 
