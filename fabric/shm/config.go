@@ -157,10 +157,10 @@ type Session struct {
 func (s *Session) Validate() error {
 	var errs []error
 	if len(s.Key) > 0 && len(s.Key) < minKey {
-		errs = append(errs, fmt.Errorf("Key has %d bytes: at least %d", len(s.Key), minKey))
+		errs = append(errs, fmt.Errorf("the key has %d bytes: at least %d", len(s.Key), minKey))
 	}
 	if len(s.Socket) > maxPath {
-		errs = append(errs, fmt.Errorf("Socket %q has %d bytes: at most %d", s.Socket, len(s.Socket), maxPath))
+		errs = append(errs, fmt.Errorf("socket path %q has %d bytes: at most %d", s.Socket, len(s.Socket), maxPath))
 	}
 	return errors.Join(errs...)
 }
