@@ -5,9 +5,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -104,8 +106,46 @@ func (b *builder) testProgram(ctx context.Context, s *suite, pkg string, k kind)
 	if s.tags != "" {
 		args = append(args, "-tags="+s.tags)
 	}
+	if len(s.edits) > 0 {
+		overlay, err := b.overlay(s)
+		if err != nil {
+			return "", err
+		}
+		args = append(args, "-overlay="+overlay)
+	}
 	out := filepath.Join(b.dir, "out", "test-"+sub, s.program(pkg))
 	return b.build(ctx, out, b.root, append(args, "-o", out, testsModule+"/"+pkg))
+}
+
+// overlay writes the suite's edits of the test module, and what the go command
+// has to know of them.
+func (b *builder) overlay(s *suite) (string, error) {
+	dir := filepath.Join(b.dir, "overlay-"+s.name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	replace := map[string]string{}
+	for i, e := range s.edits {
+		from := filepath.Join(b.tests, filepath.FromSlash(e.file))
+		text, err := os.ReadFile(from)
+		if err != nil {
+			return "", err
+		}
+		if !bytes.Contains(text, []byte(e.old)) {
+			return "", fmt.Errorf("%s has no %q any more: correct the edits of suite %s", e.file, e.old, s.name)
+		}
+		to := filepath.Join(dir, fmt.Sprintf("%d-%s", i, path.Base(e.file)))
+		if err := os.WriteFile(to, bytes.ReplaceAll(text, []byte(e.old), []byte(e.new)), 0o644); err != nil {
+			return "", err
+		}
+		replace[from] = to
+	}
+	text, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(dir, "overlay.json")
+	return file, os.WriteFile(file, text, 0o644)
 }
 
 // programs returns, by the names that tests use, what they run.

@@ -34,11 +34,16 @@ type suite struct {
 	lastRelease bool
 	// optional suites run only when they are named.
 	optional bool
+	// edits of the test module that hold for this suite alone.
+	edits []edit
 	// timeout bounds each test.
 	timeout time.Duration
 	// tests is nil where every test of the packages is run as it is.
 	tests func(*suite, config) []test
 }
+
+// An edit replaces a text wherever it stands in a file of the test module.
+type edit struct{ file, old, new string }
 
 const (
 	linkedTimeout     = 5 * time.Minute
@@ -89,7 +94,7 @@ var catalog = []*suite{
 	},
 	{
 		name: "robustness", about: "faults under load, checked for linearizability",
-		pkgs: []string{"robustness"}, optional: true, timeout: robustnessTimeout, tests: robustnessRuns,
+		pkgs: []string{"robustness"}, optional: true, timeout: robustnessTimeout, tests: robustnessRuns, edits: robustnessEdits,
 	},
 	{
 		name: "validate", about: "the checker of histories that the robustness tests use",

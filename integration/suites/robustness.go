@@ -14,6 +14,11 @@ var (
 	robustnessCases = []string{"Issue13766", "Issue15271", "Issue20221"}
 )
 
+// robustnessEdits: the faults that are injected here come from outside of the
+// server. Scenarios that ask for a server with built-in failpoints would be
+// skipped.
+var robustnessEdits = []edit{{"robustness/scenarios/scenarios.go", "e2e.WithGoFailEnabled(true)", "e2e.WithGoFailEnabled(false)"}}
+
 // robustnessRuns lists cfg.runs runs over all faults and kinds of traffic in
 // turn. Each run is random in everything else.
 func robustnessRuns(s *suite, cfg config) []test {
