@@ -22,8 +22,8 @@ var (
 	ErrNotYetUp = errors.New("peer not met yet")
 	// ErrRefused: the peer was met and refused; the text says why.
 	ErrRefused = errors.New("refused by the peer")
-	// ErrStranger: whoever was met is not the peer of this session.
-	ErrStranger = errors.New("not the peer of this session")
+	// ErrStranger: whoever was met is not the peer that the session is with.
+	ErrStranger = errors.New("not the peer of the session")
 	// ErrForeignUser: the process at the other end runs as another user.
 	ErrForeignUser = errors.New("process of another user")
 	// ErrHungUp: the peer's process ended, or its port was closed.

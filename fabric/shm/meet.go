@@ -109,7 +109,7 @@ func (p *Port) answer(conn *net.UnixConn) (*peer, *session, error) {
 	s.retain() // own's descriptor is sent below
 	defer s.release()
 	pe.mu.Lock()
-	// The peer would not dial if it still had this session.
+	// The peer would not dial if it still had the session.
 	pe.end(pe.sess, ErrHungUp, true)
 	reply := p.hello(pe, w)
 	err = pe.begin(s, w)
