@@ -169,19 +169,27 @@ func ticketsLoss(e *env) {
 	for l := range allLanes {
 		gaps += e.members[b].peer(a).lanes[l].gapped
 	}
-	if late := e.lateLocked(during, b); !e.f.Lossy && int(gaps) != losses-late {
-		e.violateLocked("F1: %d tickets lost, %d of these frames arrived later, %d reported as missing", losses, late, gaps)
+	// Not only those of the cut: the first frame after it may be lost as well,
+	// while the link still recovers.
+	if all, late := e.lossesLocked(a, b); !e.f.Lossy && int(gaps) != all-late {
+		e.violateLocked("F1: %d tickets lost, %d of these frames arrived later, %d reported as missing", all, late, gaps)
 	}
 }
 
-// lateLocked counts the frames that arrived although their ticket was lost.
-func (e *env) lateLocked(frames []*sentFrame, at fabric.MemberID) (n int) {
-	for _, s := range frames {
-		if d := s.to(at); d.state == lost && d.delivered {
-			n++
+// lossesLocked counts the frames whose ticket was lost, and those among them that
+// arrived all the same.
+func (e *env) lossesLocked(from, to fabric.MemberID) (losses, late int) {
+	for _, s := range e.sent {
+		d := s.to(to)
+		if s.from != from || d == nil || d.state != lost {
+			continue
+		}
+		losses++
+		if d.delivered {
+			late++
 		}
 	}
-	return n
+	return losses, late
 }
 
 func ticketsAckLoss(e *env) {
