@@ -5,7 +5,6 @@ import (
 	"crypto/ecdh"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -193,7 +192,7 @@ func TestUDPBindsPeerListener(t *testing.T) {
 	}
 	n.start(t, nodeOptions{config: Config{PeerListener: ":" + port}})
 	t.Cleanup(n.stop)
-	got := n.dv.roads[0].udp.LocalAddr()
+	got := n.dv.roads[0].port.(*udpSide).LocalAddr()
 	if !got.Addr().IsUnspecified() || strconv.Itoa(int(got.Port())) != port {
 		t.Errorf("bound %s, want port %s of all addresses", got, port)
 	}
@@ -221,37 +220,48 @@ func TestForwardedMemberOffersNoUDP(t *testing.T) {
 	}
 }
 
-// Side fabrics obey the peer URL: when it goes silent, frames stop using udp,
-// although nothing is wrong with udp.
+// Side fabrics obey the peer URL: when it goes silent, frames stop using them,
+// although nothing is wrong with them.
 func TestSideFabricObeysPeerURL(t *testing.T) {
-	for _, trust := range []bool{false, true} {
-		t.Run(fmt.Sprintf("trust=%v", trust), func(t *testing.T) {
-			config := Config{ControlTimeout: 500 * time.Millisecond}
-			if trust {
-				config.TrustFabric, config.ListenUDP = true, "127.0.0.1:0"
-			}
-			o := nodeOptions{config: config}
-			a, b := newNode(t, 1, o), newNode(t, 2, o)
-			hole := newBlackhole(t, a.listener.Addr().String())
-			a.start(t, o)
-			t.Cleanup(a.stop)
-			b.start(t, o)
-			t.Cleanup(b.stop)
-			a.tr.AddPeer(b.id, []string{b.url})
-			b.tr.AddPeer(a.id, []string{"http://" + hole.Addr().String()})
-			onPath(t, FabricUDP, a, b)
-			close(hole.swallow)
-			if trust {
-				eventually(t, "the stream is given up", func() bool { return !b.dv.peer(1).dialled() })
-				if got := b.dv.peer(1).pathName(); got != FabricUDP {
-					t.Errorf("a trusted fabric was given up for %s", got)
-				}
-				return
-			}
-			eventually(t, "a gives udp up", func() bool { return a.dv.peer(2).pathName() != FabricUDP })
-			eventually(t, "b gives udp up", func() bool { return b.dv.peer(1).pathName() != FabricUDP })
-		})
+	t.Run("udp", func(t *testing.T) { obeysPeerURL(t, Config{}, FabricUDP, false) })
+	t.Run("udp is trusted", func(t *testing.T) {
+		obeysPeerURL(t, Config{TrustFabric: true, ListenUDP: "127.0.0.1:0"}, FabricUDP, true)
+	})
+	t.Run("shm", func(t *testing.T) { obeysPeerURL(t, withShm(t), FabricShm, false) })
+	t.Run("shm is trusted", func(t *testing.T) {
+		c := withShm(t)
+		c.TrustFabric = true
+		obeysPeerURL(t, c, FabricShm, true)
+	})
+	t.Run("trust is for what was given", func(t *testing.T) {
+		c := withShm(t)
+		c.TrustFabric, c.Fabrics = true, []string{FabricUDP, FabricShm}
+		obeysPeerURL(t, c, FabricUDP, false)
+	})
+}
+
+func obeysPeerURL(t *testing.T, config Config, name string, trusted bool) {
+	config.ControlTimeout = 500 * time.Millisecond
+	o := nodeOptions{config: config}
+	a, b := newNode(t, 1, o), newNode(t, 2, o)
+	hole := newBlackhole(t, a.listener.Addr().String())
+	a.start(t, o)
+	t.Cleanup(a.stop)
+	b.start(t, o)
+	t.Cleanup(b.stop)
+	a.tr.AddPeer(b.id, []string{b.url})
+	b.tr.AddPeer(a.id, []string{"http://" + hole.Addr().String()})
+	onPath(t, name, a, b)
+	close(hole.swallow)
+	if trusted {
+		eventually(t, "the stream is given up", func() bool { return !b.dv.peer(1).dialled() })
+		if got := b.dv.peer(1).pathName(); got != name {
+			t.Errorf("a trusted fabric was given up for %s", got)
+		}
+		return
 	}
+	eventually(t, "a gives it up", func() bool { return a.dv.peer(2).pathName() != name })
+	eventually(t, "b gives it up", func() bool { return b.dv.peer(1).pathName() != name })
 }
 
 // A member that ran late itself suspects nobody for the time that it lost, and

@@ -72,11 +72,6 @@ type hello struct {
 	Fabrics map[string]offer `json:"fabrics,omitempty"`
 }
 
-// offer says how to reach a side fabric. An empty host is that of the peer URL.
-type offer struct {
-	Addr string `json:"addr"`
-}
-
 func (h *hello) encode() string {
 	b, err := json.Marshal(h)
 	if err != nil {

@@ -72,12 +72,22 @@ func wantSaved(t *testing.T, n *node, index uint64, db []byte) {
 	}
 }
 
+// onlyFabric is a configuration with one fabric.
+func onlyFabric(t *testing.T, name string) (c Config) {
+	if name == FabricShm {
+		c = withShm(t)
+	}
+	c.Fabrics = []string{name}
+	return c
+}
+
 func TestSnapshotArrives(t *testing.T) {
-	for _, c := range []struct{ name, path string }{{"udp", FabricUDP}, {"stream", FabricStream}} {
-		t.Run(c.name, func(t *testing.T) {
-			o := nodeOptions{config: Config{Fabrics: []string{c.path}, SnapshotWindow: minSnapshotWindow}}
+	for _, path := range knownFabrics {
+		t.Run(path, func(t *testing.T) {
+			o := nodeOptions{config: onlyFabric(t, path)}
+			o.config.SnapshotWindow = minSnapshotWindow
 			nodes := startNodes(t, o, o)
-			onPath(t, c.path, nodes...)
+			onPath(t, path, nodes...)
 			for i, size := range []int{0, 1, snapshotChunk, snapshotChunk + 1, 3 << 20, 3<<20 + 7} {
 				db, index := randomDB(size), uint64(i+1)
 				wantEnd(t, sendSnap(nodes[0], 2, index, bytes.NewReader(db), size), true)
@@ -162,11 +172,12 @@ func (s *slowReader) Read(b []byte) (int, error) {
 // A snapshot goes on after its connections were cut in the middle, and after
 // the path changed.
 func TestSnapshotResumes(t *testing.T) {
-	for _, c := range []struct{ name, path string }{{"udp", FabricUDP}, {"stream", FabricStream}} {
-		t.Run(c.name, func(t *testing.T) {
-			o := nodeOptions{config: Config{Fabrics: []string{c.path}, SnapshotWindow: minSnapshotWindow}}
+	for _, path := range knownFabrics {
+		t.Run(path, func(t *testing.T) {
+			o := nodeOptions{config: onlyFabric(t, path)}
+			o.config.SnapshotWindow = minSnapshotWindow
 			nodes := startNodes(t, o, o)
-			onPath(t, c.path, nodes...)
+			onPath(t, path, nodes...)
 			a, b := nodes[0], nodes[1]
 			db := randomDB(4 << 20)
 			cut := func() { a.conns.cut(); b.conns.cut() } // side fabrics follow
@@ -181,7 +192,7 @@ func TestSnapshotResumes(t *testing.T) {
 		onPath(t, FabricUDP, nodes...)
 		a, b := nodes[0], nodes[1]
 		db := randomDB(4 << 20)
-		end := sendSnap(a, 2, 1, &slowReader{Reader: bytes.NewReader(db), at: 1 << 20, action: func() { a.dv.roads[0].udp.Disconnect(2) }}, len(db))
+		end := sendSnap(a, 2, 1, &slowReader{Reader: bytes.NewReader(db), at: 1 << 20, action: func() { a.dv.roads[0].side.Disconnect(2) }}, len(db))
 		wantEnd(t, end, true)
 		wantSaved(t, b, 1, db)
 	})

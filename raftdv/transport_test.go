@@ -34,6 +34,8 @@ func TestMessagesArrive(t *testing.T) {
 	}{
 		{"udp", FabricUDP, nodeOptions{}},
 		{"udp sealed", FabricUDP, nodeOptions{tls: tls}},
+		{"shm", FabricShm, nodeOptions{config: withShm(t)}},
+		{"shm under TLS", FabricShm, nodeOptions{config: withShm(t), tls: tls}},
 		{"stream", FabricStream, nodeOptions{config: Config{Fabrics: []string{FabricStream}}}},
 		{"stream sealed", FabricStream, nodeOptions{tls: tls, config: Config{Fabrics: []string{FabricStream}}}},
 	} {

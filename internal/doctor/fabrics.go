@@ -23,7 +23,7 @@ const (
 var fabrics = []fabric{
 	{name: "stream", needs: []string{tcpLoopback}},
 	{name: "udp", needs: []string{udpSocket}, likes: []string{udpSegment, udpGRO, udpBuffers, pathMTU, freeCore}},
-	{name: "shm", needs: []string{sharedMem, peerUser}, likes: []string{freeCore}, unbuilt: true},
+	{name: "shm", needs: []string{sharedMem, peerUser}, likes: []string{freeCore}},
 	{name: "verbs", needs: []string{rdmaDevice, lockedMem}, likes: []string{freeCore}, unbuilt: true},
 	{name: "tte", needs: []string{ptpClock, clockSync, sendTime, netAdmin}, unbuilt: true},
 }

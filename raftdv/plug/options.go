@@ -9,6 +9,8 @@ import (
 	"time"
 
 	yaml "go.yaml.in/yaml/v2"
+
+	"github.com/raftdv/dv/raftdv"
 )
 
 const (
@@ -35,8 +37,8 @@ var options = []option{
 	{"mode", "auto|require|off", string(Auto),
 		"auto: use the fabrics where a peer has them and rafthttp elsewhere; require: never fall back to rafthttp; off: plain rafthttp.",
 		func(s *Settings, v string) error { s.Mode = Mode(v); return nil }},
-	{"fabrics", "list", strings.Join(knownFabrics, ","),
-		"Fabrics to use, in order of preference, separated by commas.",
+	{"fabrics", "list", strings.Join(raftdv.DefaultFabrics(""), ","),
+		"Fabrics to use, in order of preference, separated by commas: any of " + strings.Join(knownFabrics, ", ") + " (shm comes first by default if dv-shm-dir is set).",
 		func(s *Settings, v string) error { s.Fabrics = splitList(v); return nil }},
 	{"listen-udp", "host:port", "",
 		"Address that the udp fabric binds (default: host and port of the first peer listener).",
@@ -44,6 +46,9 @@ var options = []option{
 	{"advertise-udp", "host:port", "",
 		"Address that peers send to, behind NAT or in containers (default: as bound).",
 		func(s *Settings, v string) error { s.AdvertiseUDP = v; return nil }},
+	{"shm-dir", "path", "",
+		"Directory where members of this host and user meet that use shared memory with each other (default: no shared memory).",
+		func(s *Settings, v string) error { s.ShmDir = v; return nil }},
 	{"liveness", "peer-url|fabric", string(PeerURL),
 		"peer-url: use a side fabric only while the advertised peer URL answers; fabric: trust a fabric whose address was given.",
 		func(s *Settings, v string) error { s.Liveness = Liveness(v); return nil }},

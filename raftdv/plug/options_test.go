@@ -11,13 +11,13 @@ import (
 
 // everything sets every field to something that is not its default.
 var everything = Settings{
-	Mode: Require, Fabrics: []string{"stream", "udp"}, ListenUDP: "127.0.0.1:1", AdvertiseUDP: "127.0.0.1:2",
-	Liveness: Fabric, ControlTimeout: 2 * time.Second,
+	Mode: Require, Fabrics: []string{"stream", "shm", "udp"}, ListenUDP: "127.0.0.1:1", AdvertiseUDP: "127.0.0.1:2",
+	ShmDir: "/run/dv", Liveness: Fabric, ControlTimeout: 2 * time.Second,
 }
 
 var everythingByName = map[string]string{
-	"mode": "require", "fabrics": "stream, udp", "listen-udp": "127.0.0.1:1", "advertise-udp": "127.0.0.1:2",
-	"liveness": "fabric", "control-timeout": "2s",
+	"mode": "require", "fabrics": "stream, shm, udp", "listen-udp": "127.0.0.1:1", "advertise-udp": "127.0.0.1:2",
+	"shm-dir": "/run/dv", "liveness": "fabric", "control-timeout": "2s",
 }
 
 // A setting without an option could not be set; the test below would not see
@@ -104,7 +104,8 @@ func TestFromConfigFile(t *testing.T) {
 name: m1
 dv:
   mode: require
-  fabrics: [stream, udp]
+  fabrics: [stream, shm, udp]
+  shm-dir: /run/dv
   listen-udp: 127.0.0.1:1
   advertise-udp: "127.0.0.1:2"
   liveness: fabric

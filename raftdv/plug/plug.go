@@ -110,7 +110,7 @@ func replace(s Settings, cfg config.ServerConfig, stock *rafthttp.Transport) *ra
 		ID: stock.ID, URLs: stock.URLs, ClusterID: stock.ClusterID, Raft: stock.Raft, Snapshotter: stock.Snapshotter,
 		ServerStats: stock.ServerStats, LeaderStats: stock.LeaderStats, ErrorC: stock.ErrorC,
 		Config: raftdv.Config{
-			Require: s.Mode == Require, Fabrics: s.Fabrics, ListenUDP: s.ListenUDP, AdvertiseUDP: s.AdvertiseUDP,
+			Require: s.Mode == Require, Fabrics: s.Fabrics, ShmDir: s.ShmDir, ListenUDP: s.ListenUDP, AdvertiseUDP: s.AdvertiseUDP,
 			PeerListener: s.peerListener, TrustFabric: s.Liveness == Fabric, ControlTimeout: s.ControlTimeout,
 			IncarnationFile: filepath.Join(cfg.MemberDir(), incarnationFile),
 		},

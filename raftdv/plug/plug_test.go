@@ -76,7 +76,7 @@ type noRaft struct{ rafthttp.Raft }
 func TestReplaceKeepsEverySetting(t *testing.T) {
 	got := replace(everything, config.ServerConfig{DataDir: "d"}, &rafthttp.Transport{}).Config
 	want := raftdv.Config{
-		Require: true, Fabrics: []string{"stream", "udp"}, ListenUDP: "127.0.0.1:1", AdvertiseUDP: "127.0.0.1:2",
+		Require: true, Fabrics: []string{"stream", "shm", "udp"}, ShmDir: "/run/dv", ListenUDP: "127.0.0.1:1", AdvertiseUDP: "127.0.0.1:2",
 		TrustFabric: true, ControlTimeout: 2 * time.Second, IncarnationFile: "d/member/dv-incarnation",
 	}
 	if !reflect.DeepEqual(got, want) {

@@ -44,17 +44,20 @@ const (
 	maxControlTimeout     = time.Minute
 )
 
-// knownFabrics are the fabrics that can be named, best first, which is also
-// the default.
-var knownFabrics = []string{raftdv.FabricUDP, raftdv.FabricStream}
+// knownFabrics are the fabrics that can be named, best first.
+var knownFabrics = []string{raftdv.FabricShm, raftdv.FabricUDP, raftdv.FabricStream}
 
 // Settings are the process-wide settings of the transport. The zero value
 // stands for the defaults.
 type Settings struct {
 	// Mode: default Auto.
 	Mode Mode
-	// Fabrics are tried in this order. Default udp, stream.
+	// Fabrics are tried in this order. Default: shm if there is a ShmDir, udp,
+	// stream.
 	Fabrics []string
+	// ShmDir is the directory where members of this host meet that use shared
+	// memory with each other. Default none: no shared memory.
+	ShmDir string
 	// ListenUDP is the host:port that the udp fabric binds. Default: host and
 	// port of the first peer listener.
 	ListenUDP string
@@ -91,7 +94,7 @@ func (s Settings) WithDefaults() Settings {
 		s.Mode = Auto
 	}
 	if len(s.Fabrics) == 0 {
-		s.Fabrics = slices.Clone(knownFabrics)
+		s.Fabrics = raftdv.DefaultFabrics(s.ShmDir)
 	}
 	if s.Liveness == "" {
 		s.Liveness = PeerURL
@@ -111,6 +114,7 @@ func (s Settings) Validate() error {
 		validAddress("dv-listen-udp", s.ListenUDP, false),
 		validAddress("dv-advertise-udp", s.AdvertiseUDP, true),
 		s.udpUsed(),
+		s.validShm(),
 		oneOf("dv-liveness", s.Liveness, PeerURL, Fabric),
 		s.livenessBacked(),
 		within("dv-control-timeout", s.ControlTimeout, minControlTimeout, maxControlTimeout),
@@ -170,11 +174,27 @@ func (s Settings) udpUsed() error {
 	return errors.New("dv-listen-udp or dv-advertise-udp is set while dv-fabrics lists no udp: add udp or drop the address")
 }
 
+func (s Settings) validShm() error {
+	listed := slices.Contains(s.Fabrics, raftdv.FabricShm)
+	switch {
+	case s.ShmDir == "" && listed:
+		return errors.New("dv-fabrics lists shm while dv-shm-dir is not set: give the directory where members of this host meet")
+	case s.ShmDir == "":
+		return nil
+	case !listed:
+		return errors.New("dv-shm-dir is set while dv-fabrics lists no shm: add shm or drop the directory")
+	}
+	if err := raftdv.ValidShmDir(s.ShmDir); err != nil {
+		return fmt.Errorf("dv-shm-dir: %w", err)
+	}
+	return nil
+}
+
 func (s Settings) livenessBacked() error {
-	if s.Liveness != Fabric || s.ListenUDP != "" || s.AdvertiseUDP != "" {
+	if s.Liveness != Fabric || s.ListenUDP != "" || s.AdvertiseUDP != "" || s.ShmDir != "" {
 		return nil
 	}
-	return errors.New("dv-liveness=fabric holds for addresses that were given only: set dv-listen-udp or dv-advertise-udp, or use peer-url")
+	return errors.New("dv-liveness=fabric holds for addresses that were given only: set dv-listen-udp, dv-advertise-udp or dv-shm-dir, or use peer-url")
 }
 
 func within(name string, got, low, high time.Duration) error {

@@ -38,8 +38,13 @@ func TestValidate(t *testing.T) {
 		"v6":                        {Settings{ListenUDP: "[::1]:2380", AdvertiseUDP: "[2001:db8::1]:2380"}, ""},
 		"named":                     {Settings{AdvertiseUDP: "etcd-1.example.org:2380"}, ""},
 		"fabric liveness":           {Settings{Liveness: Fabric, AdvertiseUDP: "10.0.0.1:2380"}, ""},
+		"shared memory":             {Settings{ShmDir: "/run/dv"}, ""},
+		"shared memory is trusted":  {Settings{ShmDir: "/run/dv", Liveness: Fabric}, ""},
+		"shm without directory":     {Settings{Fabrics: []string{"shm"}}, "dv-fabrics lists shm while dv-shm-dir is not set"},
+		"directory without shm":     {Settings{Fabrics: []string{"udp"}, ShmDir: "/run/dv"}, "add shm or drop the directory"},
+		"relative directory":        {Settings{ShmDir: "dv"}, "dv-shm-dir: "},
 		"mode":                      {Settings{Mode: "on"}, `dv-mode="on" is unknown: use one of auto, require, off`},
-		"fabric":                    {Settings{Fabrics: []string{"tcp"}}, `dv-fabrics: "tcp" is unknown: list any of udp, stream`},
+		"fabric":                    {Settings{Fabrics: []string{"tcp"}}, `dv-fabrics: "tcp" is unknown: list any of shm, udp, stream`},
 		"empty fabric":              {Settings{Fabrics: []string{""}}, `dv-fabrics: "" is unknown`},
 		"fabric twice":              {Settings{Fabrics: []string{"udp", "stream", "udp"}}, `"udp" is listed twice`},
 		"no port":                   {Settings{ListenUDP: "10.0.0.1"}, "write it like 10.0.0.1:2380"},
@@ -50,7 +55,7 @@ func TestValidate(t *testing.T) {
 		"advertise no port":         {Settings{AdvertiseUDP: "10.0.0.1:0"}, "nothing that a peer can send to"},
 		"address of no fabric":      {Settings{Fabrics: []string{"stream"}, ListenUDP: ":1"}, "add udp or drop the address"},
 		"liveness":                  {Settings{Liveness: "none"}, "use one of peer-url, fabric"},
-		"liveness without address":  {Settings{Liveness: Fabric}, "set dv-listen-udp or dv-advertise-udp"},
+		"liveness without address":  {Settings{Liveness: Fabric}, "set dv-listen-udp, dv-advertise-udp or dv-shm-dir"},
 		"control timeout too short": {Settings{ControlTimeout: time.Millisecond}, "out of range: use 100ms to 1m0s"},
 		"control timeout too long":  {Settings{ControlTimeout: time.Hour}, "out of range"},
 		"negative control timeout":  {Settings{ControlTimeout: -time.Second}, "out of range"},
@@ -70,9 +75,9 @@ func TestValidate(t *testing.T) {
 func TestValidateListsAllFaults(t *testing.T) {
 	err := Settings{
 		Mode: "x", Fabrics: []string{"y", "stream"}, ListenUDP: "z", AdvertiseUDP: ":1",
-		Liveness: "w", ControlTimeout: time.Hour,
+		Liveness: "w", ControlTimeout: time.Hour, ShmDir: "/x",
 	}.Validate()
-	for _, want := range []string{"dv-mode", "dv-fabrics", "dv-listen-udp", "dv-advertise-udp", "dv-liveness", "dv-control-timeout"} {
+	for _, want := range []string{"dv-mode", "dv-fabrics", "dv-shm-dir", "dv-listen-udp", "dv-advertise-udp", "dv-liveness", "dv-control-timeout"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("nothing about %s in: %v", want, err)
 		}
