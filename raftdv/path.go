@@ -95,8 +95,12 @@ func (p *peer) isUp(road int) bool {
 func (p *peer) linkChanged(r *road, s fabric.LinkState) {
 	p.mu.Lock()
 	news := !s.Up && s.Err != nil && errorText(p.downWhy[r.index]) != s.Err.Error()
+	was := p.up[r.index]
 	p.up[r.index], p.downWhy[r.index] = s.Up, s.Err
 	p.mu.Unlock()
+	if was != s.Up {
+		p.happened(Event{Link: &LinkEvent{r.name, s.Up, errorText(s.Err)}})
+	}
 	if changed := p.choosePath(s.Err); !changed && news {
 		p.t.lg.Info("fabric does not reach peer", zap.String("local-member-id", p.t.ID.String()),
 			zap.String("remote-peer-id", p.id.String()), zap.String("fabric", r.name), zap.NamedError("reason", s.Err))
@@ -128,6 +132,7 @@ func (p *peer) choosePath(why error) (changed bool) {
 	}
 	from, to := p.t.pathName(before), p.t.pathName(next)
 	p.metrics.path(to)
+	p.happened(Event{Path: &PathEvent{from, to, errorText(why)}})
 	if worse(before, next) {
 		p.metrics.fallback(fallbackReason(why))
 	}

@@ -223,10 +223,14 @@ func (p *peer) activate() {
 		since = over
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.since.IsZero() && !p.stopped {
+	news := p.since.IsZero() && !p.stopped
+	if news {
 		p.since = since
 		p.metrics.active(true)
+	}
+	p.mu.Unlock()
+	if news {
+		p.happened(Event{Activity: &ActivityEvent{Heard: true}})
 	}
 }
 
@@ -237,6 +241,7 @@ func (p *peer) deactivate(why error) {
 	p.mu.Unlock()
 	if !was.IsZero() {
 		p.metrics.active(false)
+		p.happened(Event{Activity: &ActivityEvent{Reason: errorText(why)}})
 		p.t.lg.Info("peer's transport is not heard any more", zap.String("remote-peer-id", p.id.String()),
 			zap.Duration("was-heard-for", time.Since(was)), zap.Error(why))
 	}

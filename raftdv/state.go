@@ -202,7 +202,7 @@ func (u *urlPicker) all() []string {
 	return u.urls.StringSlice()
 }
 
-// running are the transports of this process, for DebugHandler.
+// running are the transports of this process, for States.
 var running struct {
 	sync.Mutex
 	list []*Transport
@@ -220,6 +220,19 @@ func unregister(t *Transport) {
 	running.list = slices.DeleteFunc(running.list, func(x *Transport) bool { return x == t })
 }
 
+// States describes all transports that run in this process, by member.
+func States() []State {
+	running.Lock()
+	list := slices.Clone(running.list)
+	running.Unlock()
+	states := make([]State, len(list))
+	for i, t := range list {
+		states[i] = t.State()
+	}
+	slices.SortFunc(states, func(a, b State) int { return strings.Compare(a.Member, b.Member) })
+	return states
+}
+
 // DebugHandler shows the states of all transports that run in this process, as
 // a JSON list. It has no protection of its own: serve it where the metrics are
 // served.
@@ -230,17 +243,9 @@ func DebugHandler() http.Handler {
 			http.Error(w, "Method Not Allowed", http.StatusMethodNotAllowed)
 			return
 		}
-		running.Lock()
-		list := slices.Clone(running.list)
-		running.Unlock()
-		states := make([]State, len(list))
-		for i, t := range list {
-			states[i] = t.State()
-		}
-		slices.SortFunc(states, func(a, b State) int { return strings.Compare(a.Member, b.Member) })
 		w.Header().Set("Content-Type", "application/json")
 		enc := json.NewEncoder(w)
 		enc.SetIndent("", "  ")
-		enc.Encode(states)
+		enc.Encode(States())
 	})
 }

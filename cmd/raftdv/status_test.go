@@ -124,7 +124,7 @@ func serve(t *testing.T, h http.HandlerFunc) *httptest.Server {
 	return s
 }
 
-func status(t *testing.T, args ...string) (string, error) {
+func askStatus(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	cmd := newRootCmd()
 	var out strings.Builder
@@ -138,7 +138,7 @@ func status(t *testing.T, args ...string) (string, error) {
 func TestStatusAsksAllEndpoints(t *testing.T) {
 	a, b := serveStates(t, healthy()), serveStates(t, troubled())
 	// The second without a scheme, as etcdctl takes it.
-	out, err := status(t, "--endpoints", a.URL+"/,"+strings.TrimPrefix(b.URL, "http://"))
+	out, err := askStatus(t, "--endpoints", a.URL+"/,"+strings.TrimPrefix(b.URL, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func TestStatusAsksAllEndpoints(t *testing.T) {
 func TestStatusJSON(t *testing.T) {
 	good := serveStates(t, healthy())
 	bad := serve(t, http.NotFound)
-	out, err := status(t, "--json", "--endpoints", good.URL+","+bad.URL)
+	out, err := askStatus(t, "--json", "--endpoints", good.URL+","+bad.URL)
 	if err == nil {
 		t.Error("an endpoint without a state is no error")
 	}
@@ -212,7 +212,7 @@ func TestStatusSaysWhatToDo(t *testing.T) {
 		"no host":     {"http://a b", nil, "write it like http://"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			out, err := status(t, append(tc.args, "--endpoints", plain.URL+","+tc.endpoint)...)
+			out, err := askStatus(t, append(tc.args, "--endpoints", plain.URL+","+tc.endpoint)...)
 			if !strings.Contains(out, "at "+plain.URL) {
 				t.Errorf("the endpoint that answers is not shown:\n%s", out)
 			}
@@ -225,7 +225,7 @@ func TestStatusSaysWhatToDo(t *testing.T) {
 		"half a pair": {"--cert=x"}, "no endpoints": {"--endpoints="}, "no such file": {"--cacert=" + ca + "x"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := status(t, args...); err == nil {
+			if _, err := askStatus(t, args...); err == nil {
 				t.Error("no error")
 			}
 		})

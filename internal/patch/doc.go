@@ -3,15 +3,17 @@
 // etcd builds its rafthttp.Transport itself and has no hook to replace it.
 // The module cache is read-only to Go's overlays too, so patch copies
 // go.etcd.io/etcd/server/v3, at the version that go.mod names, to an ignored
-// folder and rewrites three expressions of its etcdserver package and the end
-// of one function of etcdhttp:
+// folder and rewrites three expressions of its etcdserver package, one of embed,
+// and the ends of two functions:
 //
-//	&rafthttp.Transport{…}          ->  dvplug.New(cfg, &rafthttp.Transport{…})
-//	x.(*rafthttp.Transport), twice  ->  x.(dvplug.Transport)
-//	func HandleMetrics(mux …) { …   ->  …; dvplug.HandleDebug(mux) }
+//	&rafthttp.Transport{…}            ->  dvplug.New(cfg, &rafthttp.Transport{…})
+//	x.(*rafthttp.Transport), twice    ->  x.(dvplug.Transport)
+//	func HandleMetrics(mux …) { …     ->  …; dvplug.HandleDebug(mux) }
+//	func Server(…) *grpc.Server { …   ->  …; dvplug.HandleServices(s); return s }
+//	http.Serve(l, mux), for metrics   ->  dvplug.ServeMetrics(l, mux)
 //
-// The last one shows the transport's state on the listeners that show the
-// metrics, under the same protection.
+// The last three show the transport's state and serve its admin API on the
+// listeners of metrics and clients, under their protection.
 //
 // It finds them in the syntax tree, splices the text on the same lines (stack
 // traces keep upstream's line numbers), and refuses a server that does not

@@ -55,8 +55,12 @@ func TestGenerate(t *testing.T) {
 		}
 	}
 	want := []string{
+		`"go.etcd.io/etcd/server/v3/verify"; dvplug "github.com/raftdv/dv/raftdv/plug"`,
+		"return dvplug.ServeMetrics(ml, metricsMux)",
 		`"github.com/prometheus/client_golang/prometheus/promhttp"; dvplug "github.com/raftdv/dv/raftdv/plug"`,
 		"mux.Handle(PathMetrics, promhttp.Handler()); dvplug.HandleDebug(mux)",
+		`"go.etcd.io/etcd/server/v3/etcdserver"; dvplug "github.com/raftdv/dv/raftdv/plug"`,
+		"dvplug.HandleServices(grpcServer); return grpcServer",
 		`"go.etcd.io/raft/v3/raftpb"; dvplug "github.com/raftdv/dv/raftdv/plug"`,
 		"tr := dvplug.New(cfg, &rafthttp.Transport{",
 		"})",

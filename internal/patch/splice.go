@@ -21,19 +21,26 @@ const (
 	wantLiterals   = 1
 	wantAssertions = 2
 	wantMetrics    = 1
+	wantServices   = 1
+	wantServe      = 1
 
 	transportDir = "etcdserver"
 	metricsDir   = "etcdserver/api/etcdhttp"
 	metricsFunc  = "HandleMetrics"
+	servicesDir  = "etcdserver/api/v3rpc"
+	servicesFunc = "Server"
+	serveDir     = "embed"
+	serveFunc    = "Serve"
+	httpPath     = "net/http"
 )
 
 // A site is one place of a file that the generator knows: a use of
-// rafthttp.Transport, or the function that serves the metrics.
+// rafthttp.Transport, or of what serves metrics and clients.
 type site struct {
 	kind     siteKind
 	pos      token.Position
-	from, to int    // of a literal as a whole, of the type that an assertion names, of the end of a function's body
-	param    string // of the function
+	from, to int    // what is replaced, or goes into the hook's call; equal where something is added
+	param    string // the variable that the hook is handed
 }
 
 type siteKind int
@@ -43,12 +50,16 @@ const (
 	assertion
 	// metrics is the function that adds /metrics to a listener.
 	metrics
+	// services is the function that makes the gRPC server of clients.
+	services
+	// serve is the call that serves a listener of metrics.
+	serve
 	// foreign is any other use: a transport that would pass by the hook.
 	foreign
 )
 
 func (k siteKind) String() string {
-	return [...]string{"literal", "assertion", metricsFunc, "other use"}[k]
+	return [...]string{"literal", "assertion", metricsFunc, servicesFunc, serveFunc, "other use"}[k]
 }
 
 // An edit replaces src[from:to] by text.
@@ -76,8 +87,13 @@ func parseSource(name string, text []byte) (*source, error) {
 	if spec := importOf(s.file, rafthttpPath); spec != nil {
 		s.findTransports(spec)
 	}
-	if path.Dir(name) == metricsDir {
+	switch path.Dir(name) {
+	case metricsDir:
 		s.findMetrics()
+	case servicesDir:
+		s.findServices()
+	case serveDir:
+		s.findServe()
 	}
 	if len(s.sites) == 0 {
 		return nil, nil
@@ -93,7 +109,7 @@ func (s *source) findMetrics() {
 			continue
 		}
 		params := fn.Type.Params.List
-		if len(params) != 1 || len(params[0].Names) != 1 || !isServeMux(params[0].Type) {
+		if len(params) != 1 || len(params[0].Names) != 1 || !isPointerTo(params[0].Type, "http", "ServeMux") {
 			continue
 		}
 		end := fn.Body.Lbrace + 1
@@ -105,13 +121,61 @@ func (s *source) findMetrics() {
 	}
 }
 
-func isServeMux(e ast.Expr) bool {
+// findServices finds func Server(…) *grpc.Server, which ends in the return of a
+// variable.
+func (s *source) findServices() {
+	for _, d := range s.file.Decls {
+		fn, ok := d.(*ast.FuncDecl)
+		if !ok || fn.Recv != nil || fn.Name.Name != servicesFunc || fn.Body == nil || len(fn.Body.List) == 0 {
+			continue
+		}
+		if results := fn.Type.Results; results == nil || len(results.List) != 1 || !isPointerTo(results.List[0].Type, "grpc", "Server") {
+			continue
+		}
+		last, ok := fn.Body.List[len(fn.Body.List)-1].(*ast.ReturnStmt)
+		if !ok || len(last.Results) != 1 {
+			continue
+		}
+		if made, ok := last.Results[0].(*ast.Ident); ok {
+			s.add(services, last.Pos(), last.Pos())
+			s.sites[len(s.sites)-1].param = made.Name
+		}
+	}
+}
+
+// findServe finds calls of http.Serve.
+func (s *source) findServe() {
+	spec := importOf(s.file, httpPath)
+	if spec == nil {
+		return
+	}
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok {
+			return true
+		}
+		sel, ok := call.Fun.(*ast.SelectorExpr)
+		if !ok || sel.Sel.Name != serveFunc {
+			return true
+		}
+		if x, ok := sel.X.(*ast.Ident); ok && x.Name == localName(spec) {
+			s.add(serve, sel.Pos(), sel.End())
+		}
+		return true
+	})
+}
+
+func isPointerTo(e ast.Expr, pkg, name string) bool {
 	star, ok := e.(*ast.StarExpr)
 	if !ok {
 		return false
 	}
 	sel, ok := star.X.(*ast.SelectorExpr)
-	return ok && sel.Sel.Name == "ServeMux"
+	if !ok || sel.Sel.Name != name {
+		return false
+	}
+	x, ok := sel.X.(*ast.Ident)
+	return ok && x.Name == pkg
 }
 
 func (s *source) findTransports(spec *ast.ImportSpec) {
@@ -219,6 +283,10 @@ func (s *source) splice() ([]byte, error) {
 			edits = append(edits, edit{at.from, at.to, plugName + ".Transport"})
 		case metrics:
 			edits = append(edits, edit{at.from, at.from, fmt.Sprintf("; %s.HandleDebug(%s)", plugName, at.param)})
+		case services:
+			edits = append(edits, edit{at.from, at.from, fmt.Sprintf("%s.HandleServices(%s); ", plugName, at.param)})
+		case serve:
+			edits = append(edits, edit{at.from, at.to, plugName + ".ServeMetrics"})
 		}
 	}
 	return apply(s.text, edits), nil

@@ -56,6 +56,26 @@ func HandleMetrics(mux *http.ServeMux) {
 
 func HandleOther(mux *http.ServeMux) {}
 `,
+	"etcdserver/api/v3rpc/grpc.go": `package v3rpc
+
+import "google.golang.org/grpc"
+
+func Server(s any) *grpc.Server {
+	grpcServer := grpc.NewServer()
+	return grpcServer
+}
+
+func Other() *grpc.Server { return nil }
+`,
+	"embed/etcd.go": `package embed
+
+import "net/http"
+
+func serveMetrics() {
+	start(func() error { return http.Serve(ml, mux) })
+	(&http.Server{}).Serve(ml)
+}
+`,
 	"etcdserver/api/rafthttp/transport.go": "package rafthttp\n\ntype Transport struct{}\n",
 }
 
@@ -118,6 +138,12 @@ func TestPatchTree(t *testing.T) {
 	wantMetrics = strings.Replace(wantMetrics, `"net/http"`, `"net/http"; dvplug "github.com/raftdv/dv/raftdv/plug"`, 1)
 	if got := read(t, dir, "etcdserver/api/etcdhttp/metrics.go"); got != wantMetrics {
 		t.Errorf("got:\n%s\nwant:\n%s", got, wantMetrics)
+	}
+	if got := read(t, dir, "etcdserver/api/v3rpc/grpc.go"); !strings.Contains(got, "\tdvplug.HandleServices(grpcServer); return grpcServer\n") {
+		t.Errorf("got:\n%s", got)
+	}
+	if got := read(t, dir, "embed/etcd.go"); !strings.Contains(got, "return dvplug.ServeMetrics(ml, mux)") || !strings.Contains(got, "(&http.Server{}).Serve(ml)") {
+		t.Errorf("got:\n%s", got)
 	}
 	if hook := read(t, dir, hookFile); !strings.Contains(hook, `MarkHooked("v3.7.9")`) {
 		t.Errorf("hook file:\n%s", hook)
@@ -192,8 +218,8 @@ func TestPatchTreeRefuses(t *testing.T) {
 			want:  []string{"dot.go:3:8: other use"},
 		},
 		"elsewhere": {
-			extra: map[string]string{"embed/etcd.go": "package embed\n\nimport \"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp\"\n\nvar t rafthttp.Transport\n"},
-			want:  []string{"embed/etcd.go:5:7", "outside of package etcdserver"},
+			extra: map[string]string{"embed/other.go": "package embed\n\nimport \"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp\"\n\nvar t rafthttp.Transport\n"},
+			want:  []string{"embed/other.go:5:7", "outside of package etcdserver"},
 		},
 		"no metrics": {
 			extra: map[string]string{"etcdserver/api/etcdhttp/metrics.go": "package etcdhttp\n\nfunc HandleMetrics(mux any) {}\n"},
@@ -202,6 +228,22 @@ func TestPatchTreeRefuses(t *testing.T) {
 		"metrics twice": {
 			extra: map[string]string{"etcdserver/api/etcdhttp/again.go": "//go:build other\n\npackage etcdhttp\n\nimport \"net/http\"\n\nfunc HandleMetrics(m *http.ServeMux) {}\n"},
 			want:  []string{"found 2 func HandleMetrics", "metrics.go:6:29: HandleMetrics"},
+		},
+		"no services": {
+			extra: map[string]string{"etcdserver/api/v3rpc/grpc.go": "package v3rpc\n\nimport \"google.golang.org/grpc\"\n\nfunc Server() *grpc.Server { return grpc.NewServer() }\n"},
+			want:  []string{"found 0 func Server(…) *grpc.Server that return a variable in etcdserver/api/v3rpc (want 1)"},
+		},
+		"another result": {
+			extra: map[string]string{"etcdserver/api/v3rpc/grpc.go": "package v3rpc\n\nimport \"google.golang.org/grpc\"\n\nfunc Server() (s grpc.Server) { return s }\n"},
+			want:  []string{"found 0 func Server"},
+		},
+		"metrics served otherwise": {
+			extra: map[string]string{"embed/etcd.go": "package embed\n\nimport \"net/http\"\n\nfunc f() { new(http.Server).Serve(nil) }\n"},
+			want:  []string{"found 0 calls of http.Serve in embed (want 1)"},
+		},
+		"more is served": {
+			extra: map[string]string{"embed/more.go": "package embed\n\nimport web \"net/http\"\n\nfunc f() { web.Serve(nil, nil) }\n"},
+			want:  []string{"found 2 calls of http.Serve in embed (want 1)", "more.go:5:12: Serve"},
 		},
 		"no configuration": {
 			change: func(s string) string {

@@ -109,7 +109,7 @@ func check(sources []*source, version string) error {
 	for _, s := range sources {
 		for _, at := range s.sites {
 			count[at.kind]++
-			if at.kind != metrics && path.Dir(s.name) != transportDir {
+			if (at.kind == literal || at.kind == assertion || at.kind == foreign) && path.Dir(s.name) != transportDir {
 				return refuse(version, fmt.Sprintf("%s uses rafthttp.Transport outside of package etcdserver", at.pos), sources)
 			}
 		}
@@ -119,9 +119,18 @@ func check(sources []*source, version string) error {
 			"found %d &rafthttp.Transport{…} literals (want %d), %d .(*rafthttp.Transport) assertions (want %d), %d other uses (want 0)",
 			count[literal], wantLiterals, count[assertion], wantAssertions, count[foreign]), sources)
 	}
-	if count[metrics] != wantMetrics {
-		return refuse(version, fmt.Sprintf("found %d func %s(*http.ServeMux) in %s (want %d)",
-			count[metrics], metricsFunc, metricsDir, wantMetrics), sources)
+	for _, w := range []struct {
+		kind siteKind
+		want int
+		what string
+	}{
+		{metrics, wantMetrics, "func " + metricsFunc + "(*http.ServeMux) in " + metricsDir},
+		{services, wantServices, "func " + servicesFunc + "(…) *grpc.Server that return a variable in " + servicesDir},
+		{serve, wantServe, "calls of http." + serveFunc + " in " + serveDir},
+	} {
+		if count[w.kind] != w.want {
+			return refuse(version, fmt.Sprintf("found %d %s (want %d)", count[w.kind], w.what, w.want), sources)
+		}
 	}
 	return nil
 }

@@ -2,17 +2,20 @@ package plug
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"path/filepath"
 	"sync"
 
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
 
 	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/etcd/server/v3/config"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp"
 
 	"github.com/raftdv/dv/raftdv"
+	"github.com/raftdv/dv/raftdv/admin"
 )
 
 // Transport is what the etcd server needs of its peer transport. It asserts
@@ -119,7 +122,27 @@ func replace(s Settings, cfg config.ServerConfig, stock *rafthttp.Transport) *ra
 
 // HandleDebug is called by the patched server for every listener that serves
 // the metrics, and so shares their protection.
-func HandleDebug(mux *http.ServeMux) { mux.Handle(raftdv.DebugPath, raftdv.DebugHandler()) }
+func HandleDebug(mux *http.ServeMux) {
+	mux.Handle(raftdv.DebugPath, raftdv.DebugHandler())
+	for _, p := range admin.Paths() {
+		mux.Handle(p, admin.Handler())
+	}
+}
+
+// HandleServices is called by the patched server for every gRPC server of
+// clients, and so shares their protection.
+func HandleServices(s *grpc.Server) { admin.Register(s) }
+
+// ServeMetrics is called by the patched server in the place of http.Serve for
+// listeners of metrics: gRPC needs HTTP/2, in clear as well.
+func ServeMetrics(l net.Listener, h http.Handler) error {
+	var p http.Protocols
+	p.SetHTTP1(true)
+	p.SetHTTP2(true)
+	p.SetUnencryptedHTTP2(true)
+	s := http.Server{Handler: h, Protocols: &p}
+	return s.Serve(l)
+}
 
 // refused is a transport that does not start.
 type refused struct {

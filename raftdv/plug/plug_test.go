@@ -1,6 +1,7 @@
 package plug
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +11,9 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/client/pkg/v3/types"
@@ -19,6 +23,7 @@ import (
 	stats "go.etcd.io/etcd/server/v3/etcdserver/api/v2stats"
 
 	"github.com/raftdv/dv/raftdv"
+	"github.com/raftdv/dv/raftdv/admin/adminpb"
 )
 
 // reset gives a test a process that nothing was configured in.
@@ -156,5 +161,57 @@ func TestHooked(t *testing.T) {
 	MarkHooked("v3.7.3")
 	if v, ok := Hooked(); !ok || v != "v3.7.3" {
 		t.Errorf("got %q, %v", v, ok)
+	}
+}
+
+// The admin API is on every listener that shows the metrics, over HTTP/2 in
+// clear and under TLS; HTTP/1.1 goes on beside it.
+func TestServeMetrics(t *testing.T) {
+	info, err := transport.SelfCert(zap.NewNop(), t.TempDir(), []string{"127.0.0.1:0"}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for scheme, creds := range map[string]credentials.TransportCredentials{
+		"http": insecure.NewCredentials(), "https": credentials.NewTLS(&tls.Config{InsecureSkipVerify: true}),
+	} {
+		t.Run(scheme, func(t *testing.T) {
+			l, err := transport.NewListenerWithOpts("127.0.0.1:0", scheme, transport.WithTLSInfo(&info)) // as etcd opens it
+			if err != nil {
+				t.Fatal(err)
+			}
+			mux := http.NewServeMux()
+			HandleDebug(mux)
+			served := make(chan error, 1)
+			go func() { served <- ServeMetrics(l, mux) }()
+			conn, err := grpc.NewClient("passthrough:///"+l.Addr().String(), grpc.WithTransportCredentials(creds))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if _, err := adminpb.NewAdminClient(conn).Status(t.Context(), &adminpb.StatusRequest{}); err != nil {
+				t.Errorf("gRPC: %v", err)
+			}
+			client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+			defer client.CloseIdleConnections()
+			r, err := client.Get(scheme + "://" + l.Addr().String() + raftdv.DebugPath)
+			if err != nil || r.StatusCode != http.StatusOK || r.ProtoMajor != 1 {
+				t.Errorf("HTTP/1.1: %v, %v", r, err)
+			}
+			if err == nil {
+				r.Body.Close()
+			}
+			l.Close()
+			if err := <-served; err == nil {
+				t.Error("ServeMetrics ends without an error")
+			}
+		})
+	}
+}
+
+func TestHandleServices(t *testing.T) {
+	s := grpc.NewServer()
+	HandleServices(s)
+	if _, ok := s.GetServiceInfo()["raftdv.v1.Admin"]; !ok {
+		t.Errorf("services: %v", s.GetServiceInfo())
 	}
 }

@@ -1,0 +1,131 @@
+package admin
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/raftdv/dv/raftdv"
+	"github.com/raftdv/dv/raftdv/admin/adminpb"
+)
+
+// FromState puts a state on the wire.
+func FromState(s *raftdv.State) *adminpb.MemberStatus {
+	m := &adminpb.MemberStatus{
+		Member: s.Member, Cluster: s.Cluster, Incarnation: s.Incarnation, Started: timestamppb.New(s.Started),
+		WireMin: int32(s.WireMin), WireMax: int32(s.WireMax), Require: s.Require, Liveness: s.Liveness, ClusterFeatures: s.ClusterFeatures,
+	}
+	for _, f := range s.Fabrics {
+		m.Fabrics = append(m.Fabrics, &adminpb.FabricStatus{Name: f.Name, Address: f.Address, MaxFrame: int64(f.MaxFrame), Error: f.Error})
+	}
+	for i := range s.Peers {
+		m.Peers = append(m.Peers, fromPeer(&s.Peers[i]))
+	}
+	return m
+}
+
+func fromPeer(p *raftdv.PeerState) *adminpb.PeerStatus {
+	m := &adminpb.PeerStatus{
+		Member: p.Member, Urls: p.URLs, Path: p.Path, Paused: p.Paused, Incarnation: p.Incarnation, Wire: int32(p.Wire),
+		Features: p.Features, Proven: p.Proven, Sealed: p.Sealed, DialError: p.DialError, SideError: p.SideError,
+	}
+	if p.ActiveSince != nil {
+		m.ActiveSince = timestamppb.New(*p.ActiveSince)
+	}
+	for _, l := range p.Links {
+		link := &adminpb.LinkStatus{
+			Fabric: l.Fabric, Up: l.Up, Down: l.Down, RttUs: l.RTT, BytesSent: l.BytesSent, BytesReceived: l.BytesReceived,
+			Retransmissions: l.Retransmissions, Refused: l.Refused,
+		}
+		for _, lane := range l.Lanes {
+			link.Lanes = append(link.Lanes, &adminpb.LaneStatus{
+				Lane: lane.Lane, Sent: lane.Sent, Delivered: lane.Delivered, Lost: lane.Lost, NoCredit: lane.NoCredit,
+				Queued: int64(lane.Queued), QueuedBytes: int64(lane.QueuedBytes), CreditBytes: int64(lane.CreditBytes),
+			})
+		}
+		m.Links = append(m.Links, link)
+	}
+	return m
+}
+
+// ToState is the inverse of FromState. Lists that are empty there are empty
+// here, not nil.
+func ToState(m *adminpb.MemberStatus) raftdv.State {
+	s := raftdv.State{
+		Member: m.GetMember(), Cluster: m.GetCluster(), Incarnation: m.GetIncarnation(), Started: m.GetStarted().AsTime(),
+		WireMin: int(m.GetWireMin()), WireMax: int(m.GetWireMax()), Require: m.GetRequire(), Liveness: m.GetLiveness(),
+		ClusterFeatures: list(m.GetClusterFeatures()), Fabrics: []raftdv.FabricState{}, Peers: []raftdv.PeerState{},
+	}
+	for _, f := range m.GetFabrics() {
+		s.Fabrics = append(s.Fabrics, raftdv.FabricState{Name: f.GetName(), Address: f.GetAddress(), MaxFrame: int(f.GetMaxFrame()), Error: f.GetError()})
+	}
+	for _, p := range m.GetPeers() {
+		s.Peers = append(s.Peers, toPeer(p))
+	}
+	return s
+}
+
+func toPeer(m *adminpb.PeerStatus) raftdv.PeerState {
+	p := raftdv.PeerState{
+		Member: m.GetMember(), URLs: list(m.GetUrls()), Path: m.GetPath(), ActiveSince: toTime(m.GetActiveSince()), Paused: m.GetPaused(),
+		Incarnation: m.GetIncarnation(), Wire: int(m.GetWire()), Features: m.GetFeatures(), Proven: m.GetProven(), Sealed: m.GetSealed(),
+		DialError: m.GetDialError(), SideError: m.GetSideError(), Links: []raftdv.PeerLinkState{},
+	}
+	for _, l := range m.GetLinks() {
+		link := raftdv.PeerLinkState{
+			Fabric: l.GetFabric(), Up: l.GetUp(), Down: l.GetDown(), RTT: l.GetRttUs(), BytesSent: l.GetBytesSent(), BytesReceived: l.GetBytesReceived(),
+			Retransmissions: l.GetRetransmissions(), Refused: l.GetRefused(),
+		}
+		for _, lane := range l.GetLanes() {
+			link.Lanes = append(link.Lanes, raftdv.LaneState{
+				Lane: lane.GetLane(), Sent: lane.GetSent(), Delivered: lane.GetDelivered(), Lost: lane.GetLost(), NoCredit: lane.GetNoCredit(),
+				Queued: int(lane.GetQueued()), QueuedBytes: int(lane.GetQueuedBytes()), CreditBytes: int(lane.GetCreditBytes()),
+			})
+		}
+		p.Links = append(p.Links, link)
+	}
+	return p
+}
+
+func toTime(t *timestamppb.Timestamp) *time.Time {
+	if t == nil {
+		return nil
+	}
+	return new(t.AsTime())
+}
+
+func list(s []string) []string {
+	if s == nil {
+		return []string{}
+	}
+	return s
+}
+
+// FromEvent puts an event on the wire.
+func FromEvent(e *raftdv.Event) *adminpb.Event {
+	m := &adminpb.Event{Number: e.Number, Time: timestamppb.New(e.Time), Member: e.Member, Peer: e.Peer}
+	switch {
+	case e.Path != nil:
+		m.What = &adminpb.Event_Path{Path: &adminpb.PathEvent{From: e.Path.From, To: e.Path.To, Reason: e.Path.Reason}}
+	case e.Link != nil:
+		m.What = &adminpb.Event_Link{Link: &adminpb.LinkEvent{Fabric: e.Link.Fabric, Up: e.Link.Up, Reason: e.Link.Reason}}
+	case e.Activity != nil:
+		m.What = &adminpb.Event_Activity{Activity: &adminpb.ActivityEvent{Heard: e.Activity.Heard, Reason: e.Activity.Reason}}
+	}
+	return m
+}
+
+// ToEvent is the inverse of FromEvent. Of an event of a kind that is not known
+// here Path, Link and Activity are nil.
+func ToEvent(m *adminpb.Event) raftdv.Event {
+	e := raftdv.Event{Number: m.GetNumber(), Time: m.GetTime().AsTime(), Member: m.GetMember(), Peer: m.GetPeer()}
+	switch what := m.GetWhat().(type) {
+	case *adminpb.Event_Path:
+		e.Path = &raftdv.PathEvent{From: what.Path.GetFrom(), To: what.Path.GetTo(), Reason: what.Path.GetReason()}
+	case *adminpb.Event_Link:
+		e.Link = &raftdv.LinkEvent{Fabric: what.Link.GetFabric(), Up: what.Link.GetUp(), Reason: what.Link.GetReason()}
+	case *adminpb.Event_Activity:
+		e.Activity = &raftdv.ActivityEvent{Heard: what.Activity.GetHeard(), Reason: what.Activity.GetReason()}
+	}
+	return e
+}
