@@ -49,7 +49,7 @@
 //
 // The slots of a ring are all the credit there is: Send writes into the
 // receiver's memory itself, or refuses with fabric.ErrNoCredit; there is no
-// queue in between. A receiver copies slots, publishes how many it has taken in
+// queue in between. Send looks at the credit itself when it is short of it. A receiver copies slots, publishes how many it has taken in
 // by one store to the sender's segment, and calls the handler. That count makes
 // tickets acked and slots free. A ticket that is not acked within
 // Config.TicketTimeout is lost, but its slots stay in use until they are taken

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -318,4 +319,31 @@ func TestBellMissesNoRing(t *testing.T) {
 	if lost == rounds {
 		t.Error("nobody is ever woken")
 	}
+}
+
+// Send does not wait for the reader to see credit; how far it may be ahead of
+// it is bounded.
+func TestSendLooksForCreditItself(t *testing.T) {
+	a, b, atA, atB := testPair(t, func(c *Config) {
+		c.StuckAfter, c.MaxFrame, c.Slots = time.Hour, 1024, [fabric.Lanes]int{8, 8, 8}
+	})
+	block, entered := make(chan struct{}), make(chan struct{}, 1)
+	release := sync.OnceFunc(func() { close(block) })
+	t.Cleanup(release)
+	atA.hook(func(fabric.MemberID) { entered <- struct{}{}; <-block })
+	sendOne(t, b, mate, fabric.LaneControl, 1, nil)
+	<-entered // the reader of a settles nothing from now on
+	slots := a.shape.slots[fabric.LaneAppend]
+	for n := range unsettled * slots {
+		atB.await(t, "room for the next", func() bool { return len(atB.frames) > n-slots })
+		sendOne(t, a, self, fabric.LaneAppend, uint64(n+1), nil)
+	}
+	atB.await(t, "all frames", func() bool { return len(atB.frames) == unsettled*slots })
+	if err := a.Send([]fabric.Outgoing{{To: []fabric.MemberID{self}, Lane: fabric.LaneAppend, Ticket: 1 << 40}}); !errors.Is(err, fabric.ErrNoCredit) {
+		t.Errorf("one more than the bound: %v", err)
+	}
+	atA.hook(nil)
+	release()
+	atA.await(t, "all tickets", func() bool { return len(atA.resolved) == unsettled*slots })
+	sendOne(t, a, self, fabric.LaneAppend, 1<<41, nil)
 }

@@ -143,11 +143,12 @@ func (pe *peer) accept(now time.Duration, o *fabric.Outgoing, j int) error {
 	if n := len(patch) + len(o.Body); n > s.shape.maxFrame {
 		return fmt.Errorf("%w: patch and body of %d bytes, %s takes at most %d", fabric.ErrTooLarge, n, pe.id, s.shape.maxFrame)
 	}
-	return s.lane[o.Lane].write(now, pe, o, patch)
+	return s.put(now, pe, o, patch)
 }
 
-// write writes a frame into the ring, as one slot or in pieces.
-func (l *outLane) write(now time.Duration, pe *peer, o *fabric.Outgoing, patch []byte) error {
+// put writes a frame into the ring, as one slot or in pieces.
+func (s *session) put(now time.Duration, pe *peer, o *fabric.Outgoing, patch []byte) error {
+	l := &s.lane[o.Lane]
 	h := fabric.Header{Kind: o.Kind, Class: o.Class, Lane: o.Lane, Stream: o.Stream, Stamp: o.Stamp, Link: pe.send[o.Lane]}
 	if h.Kind == 0 {
 		h.Kind = fabric.KindData
@@ -157,6 +158,9 @@ func (l *outLane) write(now time.Duration, pe *peer, o *fabric.Outgoing, patch [
 	}
 	n, first := piecesFor(l.ring.slot, &h, patch, o.Body)
 	if l.ring.free() < n {
+		s.look(int(o.Lane)) // the reader may not have come by; it deals with a lie
+	}
+	if l.ring.free() < n || l.entries.n >= unsettled*l.ring.slots {
 		pe.stats.lane[o.Lane].noCredit.Add(1)
 		return fabric.ErrNoCredit
 	}

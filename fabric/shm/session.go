@@ -104,18 +104,19 @@ func (s *session) publish() (news bool) {
 	return news
 }
 
+// look takes the credit that the peer has given in a lane.
+func (s *session) look(lane int) error {
+	return s.lane[lane].ring.credit(word64(s.own.b, lane*line).Load())
+}
+
 // collect settles the tickets of all frames that the peer has taken in.
 func (s *session) collect(now time.Duration, pe *peer, settled []fabric.Resolution) ([]fabric.Resolution, error) {
 	for i := range s.lane {
 		l := &s.lane[i]
-		taken := word64(s.own.b, i*line).Load()
-		if taken == l.ring.taken {
-			continue
-		}
-		if err := l.ring.credit(taken); err != nil {
+		if err := s.look(i); err != nil {
 			return settled, fmt.Errorf("%v lane: %w", fabric.Lane(i), err)
 		}
-		for l.entries.n > 0 && l.entries.first().end <= taken {
+		for l.entries.n > 0 && l.entries.first().end <= l.ring.taken {
 			e := l.entries.pop()
 			settled = pe.acked(now, i, e, settled)
 		}
@@ -147,8 +148,12 @@ type entry struct {
 	slots  int
 }
 
-// fifo holds at most as many entries as the ring has slots, and grows to what
-// is used.
+// unsettled bounds the frames of a lane whose tickets wait for the reader, in
+// multiples of the ring's slots: Send sees credit before the reader settles
+// what it is for.
+const unsettled = 4
+
+// fifo grows to what is used: at most unsettled × the slots of its ring.
 type fifo struct {
 	ring  []entry // length: a power of two
 	at, n int

@@ -33,8 +33,12 @@ func (s *peerStats) received(bytes int) {
 }
 
 // smooth moves an average by an eighth towards a sample. Each average has one
-// writer at a time.
+// writer at a time. A reader that read the clock before the frame was sent has
+// a sample below 0: none.
 func smooth(avg *atomic.Int64, sample time.Duration) {
+	if sample < 0 {
+		return
+	}
 	old := avg.Load()
 	if old == 0 {
 		old = int64(sample)
