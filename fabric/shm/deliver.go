@@ -246,7 +246,7 @@ func (d *deliverer) void(pe *peer, s *session, f *fabric.Frame) error {
 // on the sender may say acked: nothing but Close or the end of the process
 // keeps the frames from the handler now.
 func (d *deliverer) flush(pe *peer, s *session) {
-	news := s.publish()
+	ring := s.publish()
 	if d.n > 0 {
 		for i := range d.frames[:d.n] {
 			pe.stats.lane[d.frames[i].Lane].delivered.Add(1)
@@ -256,7 +256,7 @@ func (d *deliverer) flush(pe *peer, s *session) {
 		d.n = 0
 	}
 	d.buf = d.buf[:0]
-	if news {
+	if ring {
 		// Not before the call: an answer of the handler rings anyway. For a
 		// handler that is stuck, the pump rings.
 		s.bell.ring()

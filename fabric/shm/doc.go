@@ -25,6 +25,8 @@
 //
 //	offset          size       content                                     written by
 //	     0          64 × 3     credit: slots taken in, a word of each lane  the peer
+//	     8          64 × 3     question: slots that, once taken in, are     the peer
+//	                           to be answered by a ring
 //	   192          64         row: version word, odd while it is written   the peer
 //	   256          1,088      row: length word, bytes                      the peer
 //	 4,096          s0 × z     ring of the control lane                     the peer
@@ -49,11 +51,12 @@
 //
 // The slots of a ring are all the credit there is: Send writes into the
 // receiver's memory itself, or refuses with fabric.ErrNoCredit; there is no
-// queue in between. Send looks at the credit itself when it is short of it. A receiver copies slots, publishes how many it has taken in
+// queue in between. A receiver copies slots, publishes how many it has taken in
 // by one store to the sender's segment, and calls the handler. That count makes
-// tickets acked and slots free. A ticket that is not acked within
-// Config.TicketTimeout is lost, but its slots stay in use until they are taken
-// in, and the frame may still arrive.
+// tickets acked and slots free. The sender looks at it when it runs out of
+// credit; for tickets, and now and then for a round-trip time, it asks to be
+// rung. A ticket that is not acked within Config.TicketTimeout is lost, but its
+// slots stay in use until they are taken in, and the frame may still arrive.
 //
 // # What a peer can break
 //

@@ -9,10 +9,12 @@ import (
 // The offsets of the tables in doc.go. The owner of a segment only reads it: what
 // it has to say to the peer it writes to the peer's segment. A credit word counts
 // the slots of a lane that its writer has taken in since the session began:
-// those that the owner of the segment has written over there.
+// those that the owner of the segment has written over there. The word beside it
+// asks the owner to ring when it has taken in that many itself.
 const (
 	line       = fabric.SlotAlign
 	page       = 4096
+	askedAt    = 8
 	rowWordAt  = line * fabric.Lanes
 	rowBytesAt = rowWordAt + line
 	ringsAt    = page

@@ -28,7 +28,7 @@ type peer struct {
 	// busy: a goroutine has the right to call the handler about this peer.
 	busy bool
 	row  []byte // newest that is to be published, encoded; empty: none
-	// owed are tickets that were lost and not yet settled.
+	// owed are tickets that nobody was told of yet.
 	owed []fabric.Resolution
 
 	// Frames between two incarnations are numbered through (see fabric.Gap).
@@ -114,6 +114,8 @@ func (pe *peer) end(s *session, why error, drain bool) {
 		return
 	}
 	pe.sess, pe.why = nil, why
+	// What it has taken in is not lost; what it lies about is.
+	pe.owed, _ = s.collect(pe.port.now(), pe, pe.owed)
 	s.ended, s.why, s.drain = true, linkDown(why), drain
 	for i := range s.lane {
 		for l := &s.lane[i]; l.entries.n > 0; {
@@ -147,21 +149,32 @@ func (pe *peer) lost(lane int, e entry, why error) {
 func (pe *peer) acked(now time.Duration, lane int, e entry, settled []fabric.Resolution) []fabric.Resolution {
 	st := &pe.stats.lane[lane]
 	st.acked.Add(1)
-	smooth(&st.rtt, now-e.at)
+	if e.asked {
+		smooth(&st.rtt, now-e.at)
+	}
 	if e.ticket == 0 {
 		return settled
 	}
 	return append(settled, fabric.Resolution{To: pe.id, Ticket: e.ticket, Lane: fabric.Lane(lane)})
 }
 
+// maxOwed bounds the tickets of a peer that are settled while no reader comes by
+// to tell it; beyond that Send has no credit.
+const maxOwed = 1 << 14
+
+// collect settles what the peer has taken in. mu is held.
+func (pe *peer) collect(now time.Duration, s *session) {
+	var err error
+	if pe.owed, err = s.collect(now, pe, pe.owed); err != nil {
+		pe.stats.refused.Add(1)
+		pe.end(s, fmt.Errorf("peer %s: %w", pe.id, err), false)
+	}
+}
+
 // settle appends what has been settled. mu is held.
 func (pe *peer) settle(now time.Duration, settled []fabric.Resolution) []fabric.Resolution {
 	if s := pe.sess; s != nil {
-		var err error
-		if settled, err = s.collect(now, pe, settled); err != nil {
-			pe.stats.refused.Add(1)
-			pe.end(s, fmt.Errorf("peer %s: %w", pe.id, err), false)
-		}
+		pe.collect(now, s)
 	}
 	if len(pe.owed) > 0 {
 		settled = append(settled, pe.owed...)
@@ -196,6 +209,9 @@ func (pe *peer) tick(now time.Duration) (next time.Duration) {
 	defer pe.mu.Unlock()
 	s := pe.sess
 	if s == nil {
+		return never
+	}
+	if pe.collect(now, s); pe.sess != s {
 		return never
 	}
 	next = s.expire(now, pe.port.cfg.TicketTimeout, pe)

@@ -334,16 +334,17 @@ func TestSendLooksForCreditItself(t *testing.T) {
 	sendOne(t, b, mate, fabric.LaneControl, 1, nil)
 	<-entered // the reader of a settles nothing from now on
 	slots := a.shape.slots[fabric.LaneAppend]
-	for n := range unsettled * slots {
+	for n := range maxOwed {
 		atB.await(t, "room for the next", func() bool { return len(atB.frames) > n-slots })
 		sendOne(t, a, self, fabric.LaneAppend, uint64(n+1), nil)
 	}
-	atB.await(t, "all frames", func() bool { return len(atB.frames) == unsettled*slots })
+	atB.await(t, "all frames", func() bool { return len(atB.frames) == maxOwed })
+	a.Stats(nil) // looks at the credit, too
 	if err := a.Send([]fabric.Outgoing{{To: []fabric.MemberID{self}, Lane: fabric.LaneAppend, Ticket: 1 << 40}}); !errors.Is(err, fabric.ErrNoCredit) {
 		t.Errorf("one more than the bound: %v", err)
 	}
 	atA.hook(nil)
 	release()
-	atA.await(t, "all tickets", func() bool { return len(atA.resolved) == unsettled*slots })
+	atA.await(t, "all tickets", func() bool { return len(atA.resolved) == maxOwed })
 	sendOne(t, a, self, fabric.LaneAppend, 1<<41, nil)
 }

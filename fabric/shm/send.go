@@ -108,7 +108,7 @@ func (pe *peer) write(batch []fabric.Outgoing, r *refusals) (found int) {
 	if found == 0 {
 		return 0
 	}
-	if written {
+	if written && pe.sess != nil {
 		pe.port.pump.arm(now + pe.port.cfg.TicketTimeout)
 		pe.sess.bell.ring()
 	}
@@ -157,13 +157,18 @@ func (s *session) put(now time.Duration, pe *peer, o *fabric.Outgoing, patch []b
 		h.Has = fabric.HasStamp
 	}
 	n, first := piecesFor(l.ring.slot, &h, patch, o.Body)
-	if l.ring.free() < n {
-		s.look(int(o.Lane)) // the reader may not have come by; it deals with a lie
+	if l.ring.free() < n { // nobody may have looked
+		pe.collect(now, s)
 	}
-	if l.ring.free() < n || l.entries.n >= unsettled*l.ring.slots {
+	if pe.sess != s {
+		return linkDown(pe.why)
+	}
+	if l.ring.free() < n || len(pe.owed) >= maxOwed {
 		pe.stats.lane[o.Lane].noCredit.Add(1)
 		return fabric.ErrNoCredit
 	}
+	e := entry{ticket: o.Ticket, end: l.ring.head + uint64(n), at: now, slots: n}
+	s.askFor(o.Lane, &e)
 	if n == 1 {
 		l.ring.putFrame(&h, patch, o.Body)
 	} else {
@@ -171,8 +176,28 @@ func (s *session) put(now time.Duration, pe *peer, o *fabric.Outgoing, patch []b
 	}
 	pe.send[o.Lane]++
 	pe.stats.sent(o.Lane, n, len(patch)+len(o.Body))
-	l.entries.push(entry{ticket: o.Ticket, end: l.ring.head, at: now, slots: n})
+	l.entries.push(e)
 	return nil
+}
+
+// sampleEvery is how often, at most, the ack of a frame without a ticket is asked
+// for, to know the round trip.
+const sampleEvery = 10 * time.Millisecond
+
+// askFor asks for the ack of a frame that has a ticket, or is a sample. This is
+// before the frame can be taken in.
+func (s *session) askFor(lane fabric.Lane, e *entry) {
+	l := &s.lane[lane]
+	switch {
+	case e.ticket != 0:
+		l.ticketed = e.end
+	case e.at-l.sampled < sampleEvery:
+		return
+	}
+	if l.asked <= l.ring.taken { // else the next question is asked when this one is answered
+		l.sampled, e.asked = e.at, true
+		s.ask(int(lane), e.end)
+	}
 }
 
 // putFrame writes one slot: the frame is encoded where it will be read.

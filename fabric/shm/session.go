@@ -46,12 +46,17 @@ type session struct {
 type outLane struct {
 	ring    ringWriter
 	entries fifo
+	// The peer rings when it has taken in the slots up to asked. The last frame
+	// with a ticket ends at ticketed.
+	asked, ticketed uint64
+	sampled         time.Duration // when a frame without a ticket was last asked for
 }
 
 // inLane is what comes from the peer.
 type inLane struct {
 	ring      ringReader
 	published uint64 // slots that the peer was told of
+	answered  uint64 // the last question, see outLane
 	part      partial
 }
 
@@ -91,37 +96,57 @@ func (s *session) hasWork() bool {
 	return s.rows.news()
 }
 
-// publish gives credit for what was taken in, and reports whether there was
-// something.
-func (s *session) publish() (news bool) {
+// publish gives credit for what was taken in, and reports whether the peer asked
+// to be rung for it.
+func (s *session) publish() (ring bool) {
 	for i := range s.in {
 		l := &s.in[i]
-		if l.published != l.ring.tail {
-			l.published, news = l.ring.tail, true
-			word64(s.far.b, i*line).Store(l.ring.tail)
+		if l.published == l.ring.tail {
+			continue
+		}
+		l.published = l.ring.tail
+		word64(s.far.b, i*line).Store(l.ring.tail)
+		if asked := word64(s.own.b, i*line+askedAt).Load(); asked > l.answered && asked <= l.ring.tail {
+			l.answered, ring = asked, true
 		}
 	}
-	return news
+	return ring
 }
 
-// look takes the credit that the peer has given in a lane.
-func (s *session) look(lane int) error {
-	return s.lane[lane].ring.credit(word64(s.own.b, lane*line).Load())
-}
-
-// collect settles the tickets of all frames that the peer has taken in.
-func (s *session) collect(now time.Duration, pe *peer, settled []fabric.Resolution) ([]fabric.Resolution, error) {
+// collect takes the credit that the peer has given and settles the tickets of
+// the frames that it is for; what somebody has to be told is appended to
+// settled. The peer's mu is held.
+func (s *session) collect(now time.Duration, pe *peer, settled []fabric.Resolution) (_ []fabric.Resolution, err error) {
 	for i := range s.lane {
-		l := &s.lane[i]
-		if err := s.look(i); err != nil {
+		if settled, err = s.collectLane(i, now, pe, settled); err != nil {
 			return settled, fmt.Errorf("%v lane: %w", fabric.Lane(i), err)
-		}
-		for l.entries.n > 0 && l.entries.first().end <= l.ring.taken {
-			e := l.entries.pop()
-			settled = pe.acked(now, i, e, settled)
 		}
 	}
 	return settled, nil
+}
+
+func (s *session) collectLane(i int, now time.Duration, pe *peer, settled []fabric.Resolution) ([]fabric.Resolution, error) {
+	l := &s.lane[i]
+	for {
+		if err := l.ring.credit(word64(s.own.b, i*line).Load()); err != nil {
+			return settled, err
+		}
+		for l.entries.n > 0 && l.entries.first().end <= l.ring.taken {
+			settled = pe.acked(now, i, l.entries.pop(), settled)
+		}
+		if l.asked > l.ring.taken || l.ticketed <= l.ring.taken {
+			return settled, nil
+		}
+		// Credit may have come between the look and the question: look again.
+		s.ask(i, l.ticketed)
+	}
+}
+
+// ask wants to be rung when the slots up to end are taken in. An answer that is
+// due is not put off: there is one question at a time in a lane.
+func (s *session) ask(lane int, end uint64) {
+	s.lane[lane].asked = end
+	word64(s.far.b, lane*line+askedAt).Store(end)
 }
 
 // expire loses the tickets whose time is up, and returns when to look again.
@@ -146,14 +171,11 @@ type entry struct {
 	end    uint64 // slots written in the lane after it
 	at     time.Duration
 	slots  int
+	asked  bool // its end is asked for: the answer comes at once
 }
 
-// unsettled bounds the frames of a lane whose tickets wait for the reader, in
-// multiples of the ring's slots: Send sees credit before the reader settles
-// what it is for.
-const unsettled = 4
-
-// fifo grows to what is used: at most unsettled × the slots of its ring.
+// fifo holds at most as many entries as the ring has slots, and grows to what
+// is used.
 type fifo struct {
 	ring  []entry // length: a power of two
 	at, n int

@@ -57,6 +57,11 @@ func (p *Port) Stats(dst []fabric.LinkStats) []fabric.LinkStats {
 }
 
 func (pe *peer) linkStats() fabric.LinkStats {
+	pe.mu.Lock()
+	defer pe.mu.Unlock()
+	if pe.sess != nil {
+		pe.collect(pe.port.now(), pe.sess)
+	}
 	s := &pe.stats
 	r := fabric.LinkStats{
 		Peer: pe.id, BytesSent: s.bytesSent.Load(), BytesReceived: s.bytesReceived.Load(),
@@ -73,8 +78,6 @@ func (pe *peer) linkStats() fabric.LinkStats {
 			r.RTT = rtt
 		}
 	}
-	pe.mu.Lock()
-	defer pe.mu.Unlock()
 	if pe.want != nil {
 		r.Incarnation = pe.want.PeerIncarnation
 	}
