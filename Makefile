@@ -44,8 +44,15 @@ demo: build ## start a cluster, kill its leader, check that nothing is lost (DEM
 
 .PHONY: etcdctl
 etcdctl: ## build bin/etcdctl, etcd's own client, unchanged
-	@v=$$($(GO) list -m -f '{{.Version}}' go.etcd.io/etcd/server/v3); m=go.etcd.io/etcd/etcdctl/v3; \
-	$(GO) run ./internal/patch -q -out $(BUILD)/etcdctl.mod -require "$$m@$$v" && $(GO) build -modfile=$(BUILD)/etcdctl.mod -o bin/etcdctl "$$m"
+	@$(call tool,etcdctl)
+
+.PHONY: etcdutl
+etcdutl: ## build bin/etcdutl, etcd's own tool for data folders, unchanged
+	@$(call tool,etcdutl)
+
+# One of etcd's own tools at the version of the server, with a module file of its own.
+tool = v=$$($(GO) list -m -f '{{.Version}}' go.etcd.io/etcd/server/v3); m=go.etcd.io/etcd/$(1)/v3; \
+	$(GO) run ./internal/patch -q -out $(BUILD)/$(1).mod -require "$$m@$$v" && $(GO) build -modfile=$(BUILD)/$(1).mod -o bin/$(1) "$$m"
 
 .PHONY: test
 test: patch ## run all tests, with the race detector; skips are listed in the end
