@@ -54,6 +54,34 @@ etcdutl: ## build bin/etcdutl, etcd's own tool for data folders, unchanged
 tool = v=$$($(GO) list -m -f '{{.Version}}' go.etcd.io/etcd/server/v3); m=go.etcd.io/etcd/$(1)/v3; \
 	$(GO) run ./internal/patch -q -out $(BUILD)/$(1).mod -require "$$m@$$v" && $(GO) build -modfile=$(BUILD)/$(1).mod -o bin/$(1) "$$m"
 
+# Where make install puts things; DESTDIR stands in front of all of it.
+PREFIX  ?= /usr/local
+BINDIR  ?= $(PREFIX)/bin
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+DOCDIR  ?= $(PREFIX)/share/doc/raftdv
+# Where make build put the programs.
+BIN     ?= bin
+UNITS   := docs/examples/systemd
+
+.PHONY: install
+install: ## install what make build made (PREFIX=/usr/local BINDIR=… DESTDIR=…)
+	@for p in etcd-dv raftdv; do [ -x "$(BIN)/$$p" ] || { echo "install: $(BIN)/$$p is not there: run make build first" >&2; exit 1; }; done
+	install -d "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(UNITDIR)" "$(DESTDIR)$(DOCDIR)/etcd.service.d"
+	install -m 755 "$(BIN)/etcd-dv" "$(BIN)/raftdv" "$(DESTDIR)$(BINDIR)/"
+	install -m 644 LICENSE $(UNITS)/etcd-dv.default "$(DESTDIR)$(DOCDIR)/"
+	sed 's|/usr/local/bin/|$(BINDIR)/|' $(UNITS)/etcd-dv.service | install -m 644 /dev/stdin "$(DESTDIR)$(UNITDIR)/etcd-dv.service"
+	sed 's|/usr/local/bin/|$(BINDIR)/|' $(UNITS)/etcd.service.d/etcd-dv.conf | install -m 644 /dev/stdin "$(DESTDIR)$(DOCDIR)/etcd.service.d/etcd-dv.conf"
+
+.PHONY: uninstall
+uninstall: ## remove what make install put there, with the same variables; settings and data stay
+	rm -f "$(DESTDIR)$(BINDIR)/etcd-dv" "$(DESTDIR)$(BINDIR)/raftdv" "$(DESTDIR)$(UNITDIR)/etcd-dv.service"
+	rm -f "$(DESTDIR)$(DOCDIR)/LICENSE" "$(DESTDIR)$(DOCDIR)/etcd-dv.default" "$(DESTDIR)$(DOCDIR)/etcd.service.d/etcd-dv.conf"
+	@for d in "$(DESTDIR)$(DOCDIR)/etcd.service.d" "$(DESTDIR)$(DOCDIR)"; do [ ! -d "$$d" ] || rmdir --ignore-fail-on-non-empty "$$d"; done
+
+.PHONY: package-test
+package-test: ## build the image and run clusters in it, and all other tests of what people install
+	@RAFTDV_PACKAGE=full $(GO) test -v -count=1 -timeout $(TIMEOUT) ./integration/packaging
+
 .PHONY: test
 test: patch ## run all tests, with the race detector; skips are listed in the end
 	@echo "testing (the first time everything is compiled: up to 10 minutes on 2 cores)"
