@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -186,7 +187,7 @@ func broken(t *testing.T, file, old, replacement string) string {
 	if !strings.Contains(string(text), old) {
 		t.Fatalf("%s has no %q to break", file, old)
 	}
-	path := filepath.Join(t.TempDir(), file)
+	path := filepath.Join(t.TempDir(), filepath.Join("/", file))
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -203,5 +204,31 @@ func TestTable(t *testing.T) {
 		if table.byEnv[env] != name {
 			t.Errorf("%s sets %q, want %q", env, table.byEnv[env], name)
 		}
+	}
+}
+
+// The Dockerfile is read as Docker reads it, and ends in what etcd's image is.
+func TestDockerfile(t *testing.T) {
+	all, err := ReadManifest(t.Context(), checker(t), "dockerfile", filepath.Join(root, "Dockerfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := all[0]
+	if s.Image != "scratch" || s.Dir != "/var/lib/etcd/" || !slices.Equal(s.Command, []string{"/usr/local/bin/etcd-dv"}) ||
+		!slices.Equal(s.Ports, []string{"2379", "2380", "2380/udp"}) || !slices.Equal(s.Env, []Var{{Name: "PATH", Value: "/usr/local/bin"}}) {
+		t.Errorf("the last stage is %+v", s)
+	}
+	for name, c := range map[string]struct{ old, new, want string }{
+		"misspelt instruction": {"EXPOSE", "EXPSE", "unknown instruction: EXPSE"},
+		"no such stage":        {"--from=build", "--from=biuld", `files are copied from "biuld"`},
+		"no such flag":         {"COPY --from", "COPY --form", "unknown flag: --form"},
+		"casing":               {" AS build", " as build", "FromAsCasing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := ReadManifest(t.Context(), checker(t), "dockerfile", broken(t, "../../Dockerfile", c.old, c.new))
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
 	}
 }

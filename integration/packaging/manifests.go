@@ -37,8 +37,8 @@ func goTool(ctx context.Context, dir string, args ...string) ([]byte, error) {
 	return cmd.CombinedOutput()
 }
 
-// ReadManifest runs the checker on one file of a kind, kubernetes or compose,
-// with env in its environment, and returns what the file starts. The error is
+// ReadManifest runs the checker on one file of a kind (kubernetes, compose or
+// dockerfile), with env in its environment, and returns what the file starts. The error is
 // what the checker says.
 func ReadManifest(ctx context.Context, checker, kind, file string, env ...string) ([]Start, error) {
 	cmd := exec.CommandContext(ctx, checker, kind, file)

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -48,13 +49,30 @@ func CheckMessages(messages, texts []string) (faults []string) {
 	return faults
 }
 
+// occurs: the message is part of a text, or a text whose gaps are filled with
+// gaps or with other texts.
 func occurs(message string, texts []string) bool {
 	for _, t := range texts {
-		if strings.Contains(t, message) {
+		if strings.Contains(t, message) || fills(message, t, texts) {
 			return true
 		}
 	}
 	return false
+}
+
+func fills(message, text string, texts []string) bool {
+	if !strings.Contains(text, gap) || len(strings.ReplaceAll(text, gap, "")) < minMessage {
+		return false
+	}
+	parts := strings.Split(text, gap)
+	for i, p := range parts {
+		parts[i] = regexp.QuoteMeta(p)
+	}
+	m := regexp.MustCompile("^" + strings.Join(parts, "(.+)") + "$").FindStringSubmatch(message)
+	if m == nil {
+		return false
+	}
+	return !slices.ContainsFunc(m[1:], func(fill string) bool { return fill != gap && !slices.Contains(texts, fill) })
 }
 
 // verb is what fmt replaces.

@@ -29,7 +29,9 @@ type Start struct {
 	Image   string   `json:"image"`
 	Command []string `json:"command"` // empty: what the image says
 	Env     []Var    `json:"env"`
-	Check   []string `json:"check"`
+	Check   []string `json:"check"` // the command of a health check
+	Ports   []string `json:"ports"` // of a Dockerfile
+	Dir     string   `json:"dir"`   // of a Dockerfile
 }
 
 // programs are the names that start the server.

@@ -12,8 +12,10 @@ type Container struct {
 	File    string   `json:"file"`
 	Name    string   `json:"name"`
 	Image   string   `json:"image"`
-	Command []string `json:"command"` // with its arguments; empty: the image's
-	Env     []Var    `json:"env"`     // in the order of the file
+	Command []string `json:"command"`         // with its arguments; empty: the image's
+	Env     []Var    `json:"env"`             // in the order of the file
+	Ports   []string `json:"ports,omitempty"` // of a Dockerfile
+	Dir     string   `json:"dir,omitempty"`   // of a Dockerfile
 	// Check is the command of a health check.
 	Check []string `json:"check,omitempty"`
 }
@@ -28,11 +30,11 @@ type Var struct {
 
 func main() {
 	if len(os.Args) < 3 {
-		fail(errors.New("say what to check: manifests kubernetes FILE... or manifests compose FILE"))
+		fail(errors.New("name a kind and files, as in: manifests kubernetes FILE"))
 	}
-	read := map[string]func(string) ([]Container, error){"kubernetes": kubernetes, "compose": compose}[os.Args[1]]
+	read := map[string]func(string) ([]Container, error){"kubernetes": kubernetes, "compose": compose, "dockerfile": dockerfile}[os.Args[1]]
 	if read == nil {
-		fail(fmt.Errorf("%q is no kind of manifest: use kubernetes or compose", os.Args[1]))
+		fail(fmt.Errorf("%q is no kind of manifest: use kubernetes, compose or dockerfile", os.Args[1]))
 	}
 	var all []Container
 	var errs []error
