@@ -49,18 +49,20 @@ func (t *tlsFiles) client() (*tls.Config, error) {
 	return transport.TLSInfo{CertFile: t.cert, KeyFile: t.key, TrustedCAFile: t.ca}.ClientConfig()
 }
 
-// Certificates writes a CA and a certificate for 127.0.0.1 to dir and returns
-// what a member or client needs of them: both sides show and demand one.
-func Certificates(dir string) (transport.TLSInfo, error) {
-	t, err := makeTLS(dir)
+// Certificates writes a CA and a certificate for 127.0.0.1 and further
+// addresses to dir and returns what a member or client needs of them: both
+// sides show and demand one.
+func Certificates(dir string, further ...net.IP) (transport.TLSInfo, error) {
+	t, err := makeTLS(dir, further...)
 	if err != nil {
 		return transport.TLSInfo{}, err
 	}
 	return transport.TLSInfo{CertFile: t.cert, KeyFile: t.key, TrustedCAFile: t.ca, ClientCertAuth: true}, nil
 }
 
-// makeTLS writes a CA and a certificate for 127.0.0.1 to dir.
-func makeTLS(dir string) (*tlsFiles, error) {
+// makeTLS writes a CA and a certificate for 127.0.0.1 and further addresses to
+// dir.
+func makeTLS(dir string, further ...net.IP) (*tlsFiles, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -77,7 +79,7 @@ func makeTLS(dir string) (*tlsFiles, error) {
 	leaf := template(2, "raftdv test member")
 	leaf.KeyUsage = x509.KeyUsageDigitalSignature
 	leaf.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
-	leaf.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
+	leaf.IPAddresses = append([]net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}, further...)
 	leaf.DNSNames = []string{"localhost"}
 	caDER, err := x509.CreateCertificate(crand.Reader, ca, ca, caKey.Public(), caKey)
 	if err != nil {

@@ -22,7 +22,9 @@ const lifetime = "900"
 // A Container is a running container on a host.
 type Container struct {
 	Start
-	Host   *Host
+	Host *Host
+	// Status are the arguments that raftdv status needs to reach the member.
+	Status []string
 	engine *Engine
 	id     string
 }
@@ -57,7 +59,7 @@ func (c *Container) Logs(ctx context.Context) string {
 
 // State is what raftdv status in the container says of the member there.
 func (c *Container) State(ctx context.Context) (raftdv.State, error) {
-	text, err := c.Exec(ctx, "raftdv", "status", "--json")
+	text, err := c.Exec(ctx, append([]string{"raftdv", "status", "--json"}, c.Status...)...)
 	if err != nil {
 		return raftdv.State{}, err
 	}
@@ -79,7 +81,12 @@ func (c *Container) Stop(ctx context.Context, grace int) (code int, err error) {
 	if _, err := c.engine.podman(ctx, "stop", "--time", strconv.Itoa(grace), c.id); err != nil {
 		return 0, err
 	}
-	text, err := c.engine.podman(ctx, "inspect", "--format", "{{.State.ExitCode}}", c.id)
+	return c.Wait(ctx)
+}
+
+// Wait returns the exit code of the container when it has ended.
+func (c *Container) Wait(ctx context.Context) (code int, err error) {
+	text, err := c.engine.podman(ctx, "wait", c.id)
 	if err != nil {
 		return 0, err
 	}

@@ -1,7 +1,6 @@
 package packaging
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -101,6 +100,8 @@ func TestImage(t *testing.T) {
 	t.Run("layout", func(t *testing.T) { testLayout(t, r) })
 	t.Run("compose", func(t *testing.T) { testCompose(t, r) })
 	t.Run("statefulset", func(t *testing.T) { testStatefulSet(t, r) })
+	t.Run("member", func(t *testing.T) { testMember(t, r) })
+	t.Run("static pod", func(t *testing.T) { testStaticPod(t, r) })
 }
 
 // checkout copies the work tree with its history, without what is built in it:
@@ -179,7 +180,7 @@ func testCompose(t *testing.T, r *rig) {
 			t.Fatal(err)
 		}
 	}
-	members := r.start(t, services, nil, nil)
+	members := r.start(t, r.hosts, services, nil, nil)
 	for _, m := range members {
 		eventually(t, members, "is healthy", func(ctx context.Context) error {
 			_, err := m.Exec(ctx, m.Check...)
@@ -284,7 +285,7 @@ func testStatefulSet(t *testing.T, r *rig) {
 		}
 		pods, names = append(pods, pod), append(names, pod.Name+".etcd-peers.ns.svc")
 	}
-	members := r.start(t, pods, names, []string{
+	members := r.start(t, r.hosts, pods, names, []string{
 		"--read-only", "--read-only-tmpfs=false", "--user", "65532:65532", "--cap-drop", "all", "--security-opt", "no-new-privileges",
 	})
 	for _, m := range members {
@@ -318,7 +319,7 @@ func (h *Host) get(ctx context.Context, url string) error {
 
 // start runs one member on each host; names are what they call each other, by
 // default their own.
-func (r *rig) start(t *testing.T, starts []Start, names, args []string) (members []*Container) {
+func (r *rig) start(t *testing.T, on []*Host, starts []Start, names, args []string) (members []*Container) {
 	t.Helper()
 	var hosts []string
 	for i, s := range starts {
@@ -326,14 +327,14 @@ func (r *rig) start(t *testing.T, starts []Start, names, args []string) (members
 		if names != nil {
 			name = names[i]
 		}
-		hosts = append(hosts, "--add-host", name+":"+r.hosts[i].Addr)
+		hosts = append(hosts, "--add-host", name+":"+on[i].Addr)
 	}
 	for i, s := range starts {
 		data := t.TempDir()
 		if err := os.Chmod(data, 0o777); err != nil {
 			t.Fatal(err)
 		}
-		m, err := r.Run(t.Context(), image, r.hosts[i], s, slices.Concat(hosts, args, []string{"--volume", data + ":/var/lib/etcd"})...)
+		m, err := r.Run(t.Context(), image, on[i], s, slices.Concat(hosts, args, []string{"--volume", data + ":/var/lib/etcd"})...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -415,33 +416,5 @@ func stopAll(t *testing.T, members []*Container) {
 		if code, err := m.Stop(t.Context(), grace); err != nil || code != 0 {
 			t.Errorf("%s ended with %d, %v", m.Name, code, err)
 		}
-	}
-}
-
-// The checks of the image find an image that is wrong.
-func TestLayoutControls(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(self, filepath.Join(dir, "bin", "test")); err != nil {
-		t.Fatal(err)
-	}
-	lines, err := Layout(dir)
-	if want := []string{"drwxr-xr-x /bin", "Lrwxrwxrwx /bin/test -> " + self}; err != nil || !slices.Equal(lines, want) {
-		t.Errorf("%q, %v, want %q", lines, err, want)
-	}
-	if err := CheckPrograms(filepath.Join(dir, "bin")); err == nil {
-		t.Error("a test program, built with the paths of this machine, passes")
-	}
-	if err := os.WriteFile(filepath.Join(dir, "bin", "text"), bytes.Repeat([]byte("x"), 64), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := CheckPrograms(filepath.Join(dir, "bin")); err == nil || !strings.Contains(err.Error(), "text: ") {
-		t.Errorf("a text passes for a program: %v", err)
 	}
 }

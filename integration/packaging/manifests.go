@@ -24,7 +24,7 @@ func BuildManifests(ctx context.Context, root, dir string) (string, error) {
 		return "", &ErrNoModules{fmt.Sprintf("%v: %s", err, out)}
 	}
 	path := filepath.Join(dir, "manifests")
-	if out, err := goTool(ctx, module, "build", "-o", path, "."); err != nil {
+	if out, err := goTool(ctx, module, "build", "-buildvcs=false", "-o", path, "."); err != nil {
 		return "", fmt.Errorf("build the checker of manifests: %w: %s", err, out)
 	}
 	return path, nil

@@ -120,3 +120,37 @@ func join(ctx context.Context, hub *Namespace, i int) (*Host, error) {
 	_, err = ns.Run(ctx, "sh", "-c", "ip addr add "+h.Addr+"/24 dev eth0 && ip link set eth0 up")
 	return h, err
 }
+
+// innerNet is a network between a host and what runs behind it.
+const innerNet = "172.20.0."
+
+// mapping sends what arrives at the peer and client ports of a host to what
+// runs behind it, and hides that behind the host's address.
+const mapping = `table ip mapping {
+  chain in { type nat hook prerouting priority dstnat; iif eth0 meta l4proto { tcp, udp } th dport { 2379, 2380 } dnat to ` + innerNet + `2; }
+  chain out { type nat hook postrouting priority srcnat; oif eth0 masquerade; }
+}`
+
+// Behind makes a network namespace that reaches others through h, which
+// publishes its ports under their own numbers, as a container's network with
+// published ports is. The caller closes it before h.
+func (h *Host) Behind(ctx context.Context) (*Host, error) {
+	ns, err := NewNamespace()
+	if err != nil {
+		return nil, err
+	}
+	inner := &Host{Namespace: ns, Addr: h.Addr}
+	_, err = h.Run(ctx, "sh", "-c", "ip link add inner type veth peer name eth0 netns "+ns.pid()+
+		" && ip addr add "+innerNet+"1/24 dev inner && ip link set inner up && echo 1 >/proc/sys/net/ipv4/ip_forward")
+	if err == nil {
+		_, err = ns.Run(ctx, "sh", "-c", "ip addr add "+innerNet+"2/24 dev eth0 && ip link set eth0 up && ip route add default via "+innerNet+"1")
+	}
+	if err == nil {
+		err = h.Firewall(ctx, mapping)
+	}
+	if err != nil {
+		ns.Close()
+		return nil, err
+	}
+	return inner, nil
+}
