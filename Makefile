@@ -11,6 +11,8 @@ export GOWORK := off
 
 GO    ?= go
 BUILD := .build
+# Checks manifests, with dependencies that the product must not have.
+NESTED := integration/packaging/manifests
 # The module file that links the server with the transport hook.
 MOD   := -modfile=$(BUILD)/go.mod
 
@@ -63,19 +65,27 @@ DOCDIR  ?= $(PREFIX)/share/doc/raftdv
 BIN     ?= bin
 UNITS   := docs/examples/systemd
 
+# The licenses of what is linked into these go with them.
+NOTICES := $(BUILD)/go.mod=./cmd/etcd-dv $(BUILD)/go.mod=./cmd/raftdv
+
+.PHONY: notices
+notices: patch ## write bin/THIRD-PARTY: the licenses of what is linked in, for a package
+	@$(GO) run ./internal/notices -o "$(BIN)/THIRD-PARTY" $(NOTICES)
+
 .PHONY: install
 install: ## install what make build made (PREFIX=/usr/local BINDIR=… DESTDIR=…)
 	@for p in etcd-dv raftdv; do [ -x "$(BIN)/$$p" ] || { echo "install: $(BIN)/$$p is not there: run make build first" >&2; exit 1; }; done
 	install -d "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(UNITDIR)" "$(DESTDIR)$(DOCDIR)/etcd.service.d"
 	install -m 755 "$(BIN)/etcd-dv" "$(BIN)/raftdv" "$(DESTDIR)$(BINDIR)/"
 	install -m 644 LICENSE $(UNITS)/etcd-dv.default "$(DESTDIR)$(DOCDIR)/"
+	@[ ! -e "$(BIN)/THIRD-PARTY" ] || install -m 644 "$(BIN)/THIRD-PARTY" "$(DESTDIR)$(DOCDIR)/"
 	sed 's|/usr/local/bin/|$(BINDIR)/|' $(UNITS)/etcd-dv.service | install -m 644 /dev/stdin "$(DESTDIR)$(UNITDIR)/etcd-dv.service"
 	sed 's|/usr/local/bin/|$(BINDIR)/|' $(UNITS)/etcd.service.d/etcd-dv.conf | install -m 644 /dev/stdin "$(DESTDIR)$(DOCDIR)/etcd.service.d/etcd-dv.conf"
 
 .PHONY: uninstall
 uninstall: ## remove what make install put there, with the same variables; settings and data stay
 	rm -f "$(DESTDIR)$(BINDIR)/etcd-dv" "$(DESTDIR)$(BINDIR)/raftdv" "$(DESTDIR)$(UNITDIR)/etcd-dv.service"
-	rm -f "$(DESTDIR)$(DOCDIR)/LICENSE" "$(DESTDIR)$(DOCDIR)/etcd-dv.default" "$(DESTDIR)$(DOCDIR)/etcd.service.d/etcd-dv.conf"
+	rm -f "$(DESTDIR)$(DOCDIR)/LICENSE" "$(DESTDIR)$(DOCDIR)/THIRD-PARTY" "$(DESTDIR)$(DOCDIR)/etcd-dv.default" "$(DESTDIR)$(DOCDIR)/etcd.service.d/etcd-dv.conf"
 	@for d in "$(DESTDIR)$(DOCDIR)/etcd.service.d" "$(DESTDIR)$(DOCDIR)"; do [ ! -d "$$d" ] || rmdir --ignore-fail-on-non-empty "$$d"; done
 
 .PHONY: package-test
@@ -98,10 +108,11 @@ test: patch ## run all tests, with the race detector; skips are listed in the en
 .PHONY: check
 check: patch ## formatting, vet, go fix, staticcheck, generated code, the rules of internal/tidy
 	@echo "rules"; $(GO) test -count=1 ./internal/tidy
-	@echo "go vet"; $(GO) vet $(MOD) ./...
+	@echo "go vet"; $(GO) vet $(MOD) ./...; $(GO) vet -C $(NESTED) .
 	@echo "go fix"; diff=$$($(GO) fix -diff $(MOD) ./...) || true; \
 	if [ -n "$$diff" ]; then echo "$$diff"; echo "run go fix ./..."; exit 1; fi
 	@echo "staticcheck"; $(GO) tool staticcheck -checks inherit,-ST1005 ./... # errors of a Config start with the name of its field
+	@cd $(NESTED) && $(GO) tool -modfile=$(CURDIR)/go.mod staticcheck .
 	@echo "generated code"; before=$$($(generated)); $(GO) generate $(MOD) ./...; \
 	if [ "$$before" != "$$($(generated))" ]; then echo "generated code is not up to date: commit what go generate changed"; exit 1; fi
 

@@ -67,6 +67,7 @@ func installed(t *testing.T, dir string) map[string]fs.FileMode {
 
 func TestInstall(t *testing.T) {
 	bin := build(t, cluster.EtcdDV, cluster.Tool)
+	run(t, "make", "notices", "BIN="+bin)
 	for name, c := range map[string]struct {
 		vars []string
 		bin  string
@@ -74,12 +75,12 @@ func TestInstall(t *testing.T) {
 	}{
 		"default": {nil, "/usr/local/bin", map[string]fs.FileMode{
 			"/usr/local/bin/etcd-dv": 0o755, "/usr/local/bin/raftdv": 0o755, "/usr/local/lib/systemd/system/etcd-dv.service": 0o644,
-			"/usr/local/share/doc/raftdv/LICENSE": 0o644, "/usr/local/share/doc/raftdv/etcd-dv.default": 0o644,
+			"/usr/local/share/doc/raftdv/LICENSE": 0o644, "/usr/local/share/doc/raftdv/THIRD-PARTY": 0o644, "/usr/local/share/doc/raftdv/etcd-dv.default": 0o644,
 			"/usr/local/share/doc/raftdv/etcd.service.d/etcd-dv.conf": 0o644,
 		}},
 		"distribution": {[]string{"PREFIX=/usr", "BINDIR=/usr/sbin"}, "/usr/sbin", map[string]fs.FileMode{
 			"/usr/sbin/etcd-dv": 0o755, "/usr/sbin/raftdv": 0o755, "/usr/lib/systemd/system/etcd-dv.service": 0o644,
-			"/usr/share/doc/raftdv/LICENSE": 0o644, "/usr/share/doc/raftdv/etcd-dv.default": 0o644,
+			"/usr/share/doc/raftdv/LICENSE": 0o644, "/usr/share/doc/raftdv/THIRD-PARTY": 0o644, "/usr/share/doc/raftdv/etcd-dv.default": 0o644,
 			"/usr/share/doc/raftdv/etcd.service.d/etcd-dv.conf": 0o644,
 		}},
 	} {
