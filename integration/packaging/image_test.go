@@ -205,6 +205,7 @@ func testCompose(t *testing.T, r *rig) {
 	allBy(t, members, "udp")
 
 	members[0].sameAsEtcd(t)
+	members[0].asDocumented(t)
 	stopAll(t, members)
 	for _, h := range r.hosts {
 		if err := h.Firewall(t.Context(), ""); err != nil {
@@ -260,6 +261,29 @@ func (c *Container) sameAsEtcd(t *testing.T) {
 	for _, name := range etcdctlVars {
 		if flag := "--" + strings.ToLower(strings.TrimPrefix(name, "ETCDCTL_")); !strings.Contains(help, flag+" ") {
 			t.Errorf("etcdctl has no %s for %s", flag, name)
+		}
+	}
+}
+
+// asDocumented runs the commands with which docs/operations.md looks at a
+// cluster. The member's folder is the only one that can be written to.
+func (c *Container) asDocumented(t *testing.T) {
+	t.Helper()
+	page, err := os.ReadFile(operations)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for command, want := range map[string]string{
+		"etcdctl endpoint health --cluster":                   "http://etcd3:2379 is healthy",
+		"etcdctl endpoint status --cluster --write-out=table": "RAFT APPLIED INDEX",
+		"etcdctl snapshot save before.db":                     "Snapshot saved at before.db",
+	} {
+		if !strings.Contains(string(page), command) {
+			t.Errorf("docs/operations.md does not say %s", command)
+		}
+		out, err := c.engine.podmanCommand(t.Context(), append([]string{"exec", c.id}, strings.Fields(command)...)...).CombinedOutput()
+		if err != nil || !strings.Contains(string(out), want) {
+			t.Errorf("%s: %v: %s", command, err, out)
 		}
 	}
 }
