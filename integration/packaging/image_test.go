@@ -101,6 +101,7 @@ func TestImage(t *testing.T) {
 	t.Run("compose", func(t *testing.T) { testCompose(t, r) })
 	t.Run("statefulset", func(t *testing.T) { testStatefulSet(t, r) })
 	t.Run("member", func(t *testing.T) { testMember(t, r) })
+	t.Run("shared memory", func(t *testing.T) { testSharedMemory(t, r) })
 	t.Run("static pod", func(t *testing.T) { testStaticPod(t, r) })
 }
 

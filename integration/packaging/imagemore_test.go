@@ -115,6 +115,32 @@ func (r *rig) confined(t *testing.T) []string {
 	return []string{"--security-opt", "seccomp=" + path, "--security-opt", "no-new-privileges"}
 }
 
+// testSharedMemory runs the services of compose.yaml with a folder in a volume
+// that they share, under the unit's filter: they are on one host, whatever their
+// networks are.
+func testSharedMemory(t *testing.T, r *rig) {
+	services, err := ReadManifest(t.Context(), checker(t), "compose", filepath.Join(root, "docs/examples/compose/compose.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range services {
+		env := slices.DeleteFunc(slices.Clone(s.Env), func(v Var) bool { return v.Name == "ETCD_DV_FABRICS" })
+		services[i].Env = append(env, Var{Name: "ETCD_DV_SHM_DIR", Value: "/run/shared/dv"})
+		if err := CheckStart(services[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, h := range r.hosts {
+		if err := h.Firewall(t.Context(), ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	members := r.start(t, r.hosts, services, nil, append(r.confined(t), "--volume", t.TempDir()+":/run/shared"))
+	allBy(t, members, "shm")
+	writeAndRead(t, members, "one")
+	stopAll(t, members)
+}
+
 // testStaticPod runs the pod of a control-plane node, its only one.
 func testStaticPod(t *testing.T, r *rig) {
 	starts, err := ReadManifest(t.Context(), checker(t), "kubernetes", filepath.Join(root, "docs/examples/kubernetes/static-pod.yaml"))
