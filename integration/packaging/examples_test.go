@@ -42,7 +42,7 @@ func checker(t *testing.T) string {
 	t.Helper()
 	built.once.Do(func() { built.path, built.err = BuildManifests(t.Context(), root, scratch) })
 	err := built.err
-	if none, ok := errors.AsType[*ErrNoModules](err); ok {
+	if none, ok := errors.AsType[*NoModulesError](err); ok {
 		t.Skipf("SKIPPED: Kubernetes and compose files are not checked: %v", none)
 	}
 	if err != nil {

@@ -10,10 +10,11 @@ import (
 	"path/filepath"
 )
 
-// ErrNoModules: what the checker of manifests needs cannot be had here.
-type ErrNoModules struct{ Reason string }
+// A NoModulesError says that what the checker of manifests needs cannot be had
+// here, as without a network.
+type NoModulesError struct{ Reason string }
 
-func (e *ErrNoModules) Error() string {
+func (e *NoModulesError) Error() string {
 	return "the modules of integration/packaging/manifests are not to be had: " + e.Reason
 }
 
@@ -21,7 +22,10 @@ func (e *ErrNoModules) Error() string {
 func BuildManifests(ctx context.Context, root, dir string) (string, error) {
 	module := filepath.Join(root, "integration", "packaging", "manifests")
 	if out, err := goTool(ctx, module, "mod", "download"); err != nil {
-		return "", &ErrNoModules{fmt.Sprintf("%v: %s", err, out)}
+		if bytes.Contains(out, []byte("checksum mismatch")) {
+			return "", fmt.Errorf("the checker of manifests: %w: %s", err, out)
+		}
+		return "", &NoModulesError{fmt.Sprintf("%v: %s", err, bytes.TrimSpace(out))}
 	}
 	path := filepath.Join(dir, "manifests")
 	if out, err := goTool(ctx, module, "build", "-buildvcs=false", "-o", path, "."); err != nil {
