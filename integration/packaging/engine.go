@@ -16,7 +16,9 @@ import (
 )
 
 // An Engine builds images and runs containers with a storage of its own, which
-// is a folder, so that nothing of the machine's is used or changed.
+// is a folder. Of the machine's own nothing is used; what stays there are empty
+// folders of podman and crun below /run, and buildah's index of layers in
+// /var/lib/containers/cache.
 type Engine struct {
 	dir    string
 	env    []string
