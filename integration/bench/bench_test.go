@@ -1,10 +1,6 @@
 package bench
 
-import (
-	"testing"
-
-	"github.com/raftdv/dv/raftdv"
-)
+import "testing"
 
 // These are for profiles (-cpuprofile, -memprofile): a ratio needs the
 // interleaved runs of RunTransport.
@@ -44,9 +40,11 @@ func openBench(b *testing.B, sys *system, sealed bool) *group {
 func BenchmarkFlood(b *testing.B) {
 	for _, sealed := range []bool{false, true} {
 		b.Run(sealedName(sealed), func(b *testing.B) {
-			b.Run("rafthttp", func(b *testing.B) { benchmarkFlood(b, stockSystem("rafthttp"), sealed) })
-			b.Run("udp", func(b *testing.B) { benchmarkFlood(b, dvSystem(raftdv.FabricUDP, 0), sealed) })
-			b.Run("stream", func(b *testing.B) { benchmarkFlood(b, dvSystem(raftdv.FabricStream, 0), sealed) })
+			for _, p := range ports {
+				if p.seals || !sealed {
+					b.Run(p.name, func(b *testing.B) { benchmarkFlood(b, p.make(0), sealed) })
+				}
+			}
 		})
 	}
 	b.Run("nothing", func(b *testing.B) { benchmarkFlood(b, nullSystem(), false) })
@@ -54,20 +52,20 @@ func BenchmarkFlood(b *testing.B) {
 
 // One iteration is one round trip.
 func BenchmarkRoundTrip(b *testing.B) {
-	for name, sys := range map[string]*system{
-		"rafthttp": stockSystem("rafthttp"),
-		"udp":      dvSystem(raftdv.FabricUDP, 0),
-		"udp-spin": dvSystem(raftdv.FabricUDP, defaultSpin),
-		"stream":   dvSystem(raftdv.FabricStream, 0),
-	} {
-		b.Run(name, func(b *testing.B) {
-			g := openBench(b, sys, false)
-			p := newPingpong(g, defaultSize)
-			b.ReportAllocs()
-			b.ResetTimer()
-			if err := p.run(b.Context(), func(n int) bool { return n >= b.N }); err != nil {
-				b.Fatal(err)
-			}
-		})
+	for _, p := range ports {
+		b.Run(p.name, func(b *testing.B) { benchmarkRoundTrip(b, p.make(0)) })
+		if p.spins && p.name != PortRafthttp {
+			b.Run(p.name+"-spin", func(b *testing.B) { benchmarkRoundTrip(b, p.make(defaultSpin)) })
+		}
+	}
+}
+
+func benchmarkRoundTrip(b *testing.B, sys *system) {
+	g := openBench(b, sys, false)
+	p := newPingpong(g, defaultSize)
+	b.ReportAllocs()
+	b.ResetTimer()
+	if err := p.run(b.Context(), func(n int) bool { return n >= b.N }); err != nil {
+		b.Fatal(err)
 	}
 }

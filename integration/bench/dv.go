@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -14,17 +13,23 @@ import (
 	"github.com/raftdv/dv/raftdv"
 )
 
-// dvSystem is the whole transport with one fabric.
-func dvSystem(port string, spin time.Duration) *system {
+// dvSystem is the whole transport with one fabric; cfg is for what that needs.
+func dvSystem(port string, cfg raftdv.Config) *system {
 	return &system{
-		name: port,
+		name:     port,
+		needsDir: port == raftdv.FabricShm,
 		open: func(p memberParams) (rafthttp.Transporter, error) {
+			cfg := cfg
+			cfg.Fabrics = []string{port}
+			if port == raftdv.FabricShm {
+				cfg.ShmDir = p.dir
+			}
 			return &raftdv.Transport{
 				DialTimeout: dialTimeout, TLSInfo: p.tls, ID: p.id, URLs: p.urls, ClusterID: clusterID, Raft: p.raft,
 				ServerStats: stats.NewServerStats(p.id.String(), p.id.String()),
 				LeaderStats: stats.NewLeaderStats(zap.NewNop(), p.id.String()),
 				ErrorC:      make(chan error, 1),
-				Config:      raftdv.Config{Fabrics: []string{port}, Spin: spin},
+				Config:      cfg,
 			}, nil
 		},
 		ready:    func(m *member) error { return dvReady(m, port) },
@@ -35,7 +40,7 @@ func dvSystem(port string, spin time.Duration) *system {
 // dvReady: messages to all peers go over the port, and the rafthttp behind it
 // has nothing more to dial.
 func dvReady(m *member, port string) error {
-	s := m.tr.(*raftdv.Transport).State()
+	s := m.own().(*raftdv.Transport).State()
 	errs := []error{m.streams.complete(m.peers)}
 	for _, f := range s.Fabrics {
 		if f.Name == port && f.Error != "" {
@@ -55,7 +60,7 @@ func dvReady(m *member, port string) error {
 
 // dvTroubles lists what a member's links have lost or refused.
 func dvTroubles(m *member) (text string) {
-	for _, p := range m.tr.(*raftdv.Transport).State().Peers {
+	for _, p := range m.own().(*raftdv.Transport).State().Peers {
 		for _, l := range p.Links {
 			for _, lane := range l.Lanes {
 				if lane.Lost+lane.NoCredit > 0 {

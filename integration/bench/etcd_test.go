@@ -166,7 +166,7 @@ func TestEtcdResult(t *testing.T) {
 
 // What is printed as JSON has the names that readers look for.
 func TestResultsAsJSON(t *testing.T) {
-	text, err := json.Marshal(TransportResult{Port: "udp"})
+	text, err := json.Marshal(TransportResult{Port: "udp", RTTSpinUs: 1, RatioRTTSpin: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,9 @@
 package bench
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"sync"
@@ -23,6 +25,8 @@ type floodResult struct {
 	perSecond float64
 	cpu       float64 // µs per delivery
 	allocs    float64 // per delivery
+	// Messages, the warm-up included. Only of lossy systems may any be lost.
+	sent, lost uint64
 }
 
 // flood is one measurement under way.
@@ -30,6 +34,10 @@ type flood struct {
 	g    *group
 	load load
 	seen []*follower
+	// first is the last entry of the run before.
+	first uint64
+	// forgiven is how far the leader has given up to wait. Its goroutine's.
+	forgiven uint64
 	// wakeAt is the index that the slowest follower must reach for the leader
 	// to go on; wake carries that.
 	wakeAt atomic.Uint64
@@ -54,8 +62,9 @@ type load struct {
 type follower struct {
 	last  atomic.Uint64
 	acked atomic.Uint64 // as the leader knows
+	lost  atomic.Uint64 // jumped over
 	news  chan struct{} // last has risen
-	_     [40]byte
+	_     [32]byte
 }
 
 // runFlood sends for about d and measures the part after the warm-up.
@@ -69,13 +78,15 @@ func runFlood(ctx context.Context, g *group, l load, d time.Duration) (floodResu
 	if err != nil {
 		return res, fmt.Errorf("%s with %d members: %w (%s)", g.sys.name, len(g.members), err, g.troubles())
 	}
+	res.sent = (g.index - f.first) * uint64(len(f.seen))
+	res.lost = res.sent - (f.deliveries() - f.first*uint64(len(f.seen)))
 	return res, g.ready()
 }
 
 func newFlood(g *group, l load) *flood {
 	f := &flood{
 		g: g, load: l, wake: make(chan struct{}, 1), failed: make(chan error, 1), timer: time.NewTimer(g.stall),
-		stop: make(chan struct{}),
+		stop: make(chan struct{}), first: g.index,
 	}
 	f.wakeAt.Store(math.MaxUint64)
 	for _, m := range g.followers() {
@@ -106,7 +117,15 @@ func (f *flood) close() {
 // delivered checks what a follower was handed: the next entry and nothing else.
 func (f *flood) delivered(s *follower, m *raftpb.Message) {
 	index, err := entryIndex(m, f.load.size)
-	if want := s.last.Load() + 1; err == nil && index != want {
+	before := s.last.Load()
+	switch want := before + 1; {
+	case err != nil:
+	case index == want:
+	case f.g.sys.lossy && index > want:
+		s.lost.Add(index - want)
+	case f.g.sys.lossy && index <= f.first:
+		return // so late that the run before counted it as lost
+	default:
 		err = fmt.Errorf("entry %d delivered where %d was due: a message was lost, doubled or reordered", index, want)
 	}
 	if err != nil {
@@ -116,7 +135,7 @@ func (f *flood) delivered(s *follower, m *raftpb.Message) {
 	s.last.Store(index)
 	if f.load.acks {
 		signal(s.news)
-	} else if index == f.wakeAt.Load() {
+	} else if at := f.wakeAt.Load(); before < at && at <= index {
 		signal(f.wake)
 	}
 }
@@ -189,7 +208,10 @@ func (f *flood) send(ctx context.Context, d time.Duration) (res floodResult, err
 			}
 		case time.Since(first.at) >= time.Duration((1-warmUp)*float64(d)):
 			last, err := readUsage()
-			return perDelivery(first, last, f.deliveries()-before), err
+			if n := f.deliveries() - before; err == nil && n > 0 {
+				return perDelivery(first, last, n), nil
+			}
+			return res, cmp.Or(err, errNoDeliveries)
 		}
 	}
 }
@@ -200,11 +222,16 @@ func (f *flood) step(ctx context.Context, made *maker) error {
 		if err := f.wait(ctx, f.g.index-f.load.window/2); err != nil {
 			return err
 		}
+		if f.forgiven == f.g.index {
+			made.renew() // what counts as lost may still lie in a queue
+		}
 	}
 	f.g.index++
 	f.g.leader().tr.Send(made.step(f.g.index))
 	return nil
 }
+
+var errNoDeliveries = errors.New("nothing was delivered after the warm-up: use a longer duration")
 
 func perDelivery(first, last usage, n uint64) floodResult {
 	return floodResult{
@@ -214,12 +241,17 @@ func perDelivery(first, last usage, n uint64) floodResult {
 	}
 }
 
-// wait returns when the slowest follower has reached index.
+// wait returns when the slowest follower has reached index. Of a lossy system
+// nothing more is expected when nothing came for a while.
 func (f *flood) wait(ctx context.Context, index uint64) error {
 	f.wakeAt.Store(index)
 	defer f.wakeAt.Store(math.MaxUint64)
-	f.timer.Reset(f.g.stall)
-	for f.slowest() < index {
+	limit := f.g.stall
+	if f.g.sys.lossy {
+		limit = f.g.patience
+	}
+	f.timer.Reset(limit)
+	for before := f.deliveries(); f.slowest() < index; {
 		select {
 		case <-f.wake:
 		case err := <-f.failed:
@@ -227,6 +259,15 @@ func (f *flood) wait(ctx context.Context, index uint64) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-f.timer.C:
+			if now := f.deliveries(); f.g.sys.lossy && now > before {
+				before = now
+				f.timer.Reset(limit)
+				continue
+			}
+			if f.g.sys.lossy {
+				f.forgiven = f.g.index
+				return nil
+			}
 			return fmt.Errorf("no progress for %v: entry %d of %d is at all followers: messages were lost", f.g.stall, f.slowest(), f.g.index)
 		}
 	}
@@ -246,7 +287,7 @@ func (f *flood) drain(ctx context.Context) error {
 	}
 }
 
-// slowest is how far the last follower is, as the leader knows.
+// slowest is how far the last follower is, as the leader knows or assumes.
 func (f *flood) slowest() uint64 {
 	low := uint64(math.MaxUint64)
 	for _, s := range f.seen {
@@ -256,12 +297,14 @@ func (f *flood) slowest() uint64 {
 			low = min(low, s.last.Load())
 		}
 	}
-	return low
+	return max(low, f.forgiven)
 }
 
+// deliveries is the sum of all followers' entries from the first ever, less
+// what was lost in this run.
 func (f *flood) deliveries() (n uint64) {
 	for _, s := range f.seen {
-		n += s.last.Load()
+		n += s.last.Load() - s.lost.Load()
 	}
 	return n
 }

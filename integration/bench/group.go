@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -32,6 +33,7 @@ const (
 	peerReadTimeout = 5 * time.Minute
 	shutdownTimeout = 2 * time.Second
 	defaultStall    = 5 * time.Second
+	defaultPatience = 50 * time.Millisecond
 )
 
 // A system is a way to carry raft messages.
@@ -43,6 +45,11 @@ type system struct {
 	ready func(*member) error
 	// troubles is what the system knows of losses at a member; may be nil.
 	troubles func(*member) string
+	// lossy systems promise nothing: what they lose is counted. Damage, doubles
+	// and another order fail as everywhere.
+	lossy bool
+	// needsDir: members are given a folder that they share.
+	needsDir bool
 }
 
 // memberParams is what one transport is made of.
@@ -51,6 +58,8 @@ type memberParams struct {
 	urls types.URLs
 	tls  transport.TLSInfo
 	raft rafthttp.Raft
+	// dir is empty unless the system needs it.
+	dir string
 }
 
 // A group is all members of one cluster, in this process.
@@ -61,6 +70,10 @@ type group struct {
 	index uint64
 	// stall is how long a measurement may see no progress.
 	stall time.Duration
+	// patience is how long a lossy system may see no progress before what is
+	// under way counts as lost.
+	patience time.Duration
+	dir      string // removed at the end
 }
 
 // A member has a transport and what serves it.
@@ -74,16 +87,33 @@ type member struct {
 	peers   int
 }
 
+// own is the member's transport without what was put around it.
+func (m *member) own() rafthttp.Transporter {
+	tr := m.tr
+	for {
+		w, wrapped := tr.(interface{ unwrap() rafthttp.Transporter })
+		if !wrapped {
+			return tr
+		}
+		tr = w.unwrap()
+	}
+}
+
 // openGroup starts n members and returns when they are connected.
 func openGroup(ctx context.Context, sys *system, n int, tls *transport.TLSInfo) (_ *group, err error) {
-	g := &group{sys: sys, stall: defaultStall}
+	g := &group{sys: sys, stall: defaultStall, patience: defaultPatience}
 	defer func() {
 		if err != nil {
 			g.close()
 		}
 	}()
+	if sys.needsDir {
+		if g.dir, err = os.MkdirTemp("", "raftdv-bench-"); err != nil {
+			return nil, fmt.Errorf("%s: folder for the members: %w", sys.name, err)
+		}
+	}
 	for i := range n {
-		m, err := openMember(sys, types.ID(i+1), n, tls)
+		m, err := g.openMember(types.ID(i+1), n, tls)
 		if m != nil {
 			g.members = append(g.members, m)
 		}
@@ -101,17 +131,17 @@ func openGroup(ctx context.Context, sys *system, n int, tls *transport.TLSInfo) 
 	return g, g.waitReady(ctx)
 }
 
-func openMember(sys *system, id types.ID, n int, tls *transport.TLSInfo) (*member, error) {
+func (g *group) openMember(id types.ID, n int, tls *transport.TLSInfo) (*member, error) {
 	m := &member{id: id, node: newNode(), peers: n - 1}
 	var err error
 	if m.server, m.urls, err = listen(tls); err != nil {
 		return nil, err
 	}
-	params := memberParams{id: id, urls: m.urls, raft: m.node}
+	params := memberParams{id: id, urls: m.urls, raft: m.node, dir: g.dir}
 	if tls != nil {
 		params.tls = *tls
 	}
-	if m.tr, err = sys.open(params); err != nil {
+	if m.tr, err = g.sys.open(params); err != nil {
 		return m, err
 	}
 	if err = m.tr.Start(); err != nil {
@@ -188,6 +218,9 @@ func (g *group) close() {
 	}
 	for _, m := range g.members {
 		m.server.close()
+	}
+	if g.dir != "" {
+		os.RemoveAll(g.dir)
 	}
 }
 

@@ -52,16 +52,22 @@ func newMaker(from types.ID, to []*member, size, window int) *maker {
 	for _, p := range to {
 		m.to = append(m.to, uint64(p.id))
 	}
-	for i := range m.steps {
-		m.steps[i] = stepMemory{
-			msgs: make([]raftpb.Message, len(to)), refs: make([]*raftpb.Entry, len(to)), data: make([]byte, size),
-		}
-	}
+	m.renew()
 	rng := rand.New(rand.NewPCG(3, 4))
 	for i := range m.pattern {
 		m.pattern[i] = byte(rng.Uint32())
 	}
 	return m
+}
+
+// renew goes on with memory that nobody has seen.
+func (m *maker) renew() {
+	m.steps = make([]stepMemory, len(m.steps))
+	for i := range m.steps {
+		m.steps[i] = stepMemory{
+			msgs: make([]raftpb.Message, len(m.to)), refs: make([]*raftpb.Entry, len(m.to)), data: make([]byte, len(m.pattern)),
+		}
+	}
 }
 
 // step is what one Ready of a leader with one new entry asks to send: a MsgApp

@@ -13,7 +13,12 @@ import (
 )
 
 // rttResult is one measurement of round trips, in µs.
-type rttResult struct{ p50, p99 float64 }
+type rttResult struct {
+	p50, p99 float64
+	// Round trips begun, and those of a lossy system that did not come back
+	// within the group's patience.
+	sent, lost uint64
+}
 
 // maxPings bounds what one measurement keeps.
 const maxPings = 1 << 18
@@ -28,6 +33,8 @@ type pingpong struct {
 	sent  atomic.Int64  // when, since epoch
 	// enough is asked after each round trip.
 	enough func(roundTrips int) bool
+
+	lost uint64 // of the goroutine that waits
 
 	mu      sync.Mutex // guards the fields below; not held during Send
 	made    *maker
@@ -54,7 +61,8 @@ func runPingpong(ctx context.Context, g *group, size int, d time.Duration) (rttR
 		return rttResult{}, fmt.Errorf("%s: %w", g.sys.name, errNoPings)
 	}
 	slices.Sort(counted)
-	return rttResult{quantile(counted, 0.5), quantile(counted, 0.99)}, g.ready()
+	sent := uint64(len(p.samples)) + p.lost
+	return rttResult{quantile(counted, 0.5), quantile(counted, 0.99), sent, p.lost}, g.ready()
 }
 
 func newPingpong(g *group, size int) *pingpong {
@@ -100,6 +108,9 @@ func (p *pingpong) answer(m *raftpb.Message) {
 // answered runs where the leader's raft would.
 func (p *pingpong) answered(m *raftpb.Message) {
 	now := time.Now()
+	if p.g.sys.lossy && m.GetType() == raftpb.MsgAppResp && m.GetIndex() < p.index.Load() {
+		return // so late that it counts as lost
+	}
 	if m.GetType() != raftpb.MsgAppResp || m.GetIndex() != p.index.Load() {
 		p.finish(fmt.Errorf("%v is no answer to entry %d", m, p.index.Load()))
 		return
@@ -126,7 +137,11 @@ func (p *pingpong) finish(err error) {
 }
 
 func (p *pingpong) wait(ctx context.Context) error {
-	tick := time.NewTicker(p.g.stall)
+	limit := p.g.stall
+	if p.g.sys.lossy {
+		limit = p.g.patience
+	}
+	tick := time.NewTicker(limit)
 	defer tick.Stop()
 	for before := uint64(0); ; {
 		select {
@@ -136,7 +151,14 @@ func (p *pingpong) wait(ctx context.Context) error {
 			return context.Cause(ctx)
 		case <-tick.C:
 			now := p.index.Load()
-			if now == before {
+			switch {
+			case now != before:
+			case p.g.sys.lossy:
+				if p.lost++; p.enough(0) {
+					return nil
+				}
+				p.ping()
+			default:
 				return fmt.Errorf("entry %d was not answered within %v: a message was lost", now, p.g.stall)
 			}
 			before = now

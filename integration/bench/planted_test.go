@@ -16,7 +16,11 @@ import (
 
 // planted is rafthttp with something wrong in it: each message passes change.
 func planted(name string, change func([]*raftpb.Message) []*raftpb.Message) *system {
-	s := stockSystem(name)
+	return plantedIn(stockSystem(name), name, change)
+}
+
+func plantedIn(s *system, name string, change func([]*raftpb.Message) []*raftpb.Message) *system {
+	s.name = name
 	open := s.open
 	s.open = func(p memberParams) (rafthttp.Transporter, error) {
 		tr, err := open(p)
@@ -36,6 +40,8 @@ func (p *plantedTransport) Send(msgs []*raftpb.Message) {
 	}
 }
 
+func (p *plantedTransport) unwrap() rafthttp.Transporter { return p.Transporter }
+
 func (p *plantedTransport) Handler() http.Handler { return p.Transporter.Handler() }
 
 // sometimes calls f for one batch of MsgApps in every n.
@@ -49,13 +55,14 @@ func sometimes(n uint64, f func([]*raftpb.Message) []*raftpb.Message) func([]*ra
 	}
 }
 
-// A transport that cheats must not get a number.
-func TestFloodRefusesCheats(t *testing.T) {
+type cheat struct {
+	change func([]*raftpb.Message) []*raftpb.Message
+	want   string
+}
+
+func cheats() map[string]cheat {
 	var kept []*raftpb.Message
-	for name, tc := range map[string]struct {
-		change func([]*raftpb.Message) []*raftpb.Message
-		want   string
-	}{
+	return map[string]cheat{
 		"drops one": {sometimes(100, func(m []*raftpb.Message) []*raftpb.Message { return m[1:] }), "lost, doubled or reordered"},
 		"doubles":   {sometimes(100, func(m []*raftpb.Message) []*raftpb.Message { return append(m, m[0]) }), "lost, doubled or reordered"},
 		"reorders": {sometimes(100, func(m []*raftpb.Message) []*raftpb.Message {
@@ -75,7 +82,12 @@ func TestFloodRefusesCheats(t *testing.T) {
 		"invents": {sometimes(100, func(m []*raftpb.Message) []*raftpb.Message {
 			return append(m, &raftpb.Message{Type: raftpb.MsgHeartbeat.Enum(), From: m[0].From, To: m[0].To, Term: m[0].Term})
 		}), "not sent"},
-	} {
+	}
+}
+
+// A transport that cheats must not get a number.
+func TestFloodRefusesCheats(t *testing.T) {
+	for name, tc := range cheats() {
 		t.Run(name, func(t *testing.T) {
 			g := openTest(t, planted("cheat that "+name, tc.change), 3)
 			_, err := runFlood(t.Context(), g, testLoad, time.Second)

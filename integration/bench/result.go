@@ -29,17 +29,23 @@ type TransportResult struct {
 	AllocsPerDelivery float64 `json:"allocs_per_delivery"`
 	// RTT*Us are µs, medians of round trips. The ratio of the spinning one is
 	// to rafthttp as it is: it has nothing that spins.
+	// The fields of the spinning one are left out for ports that cannot spin.
 	RTTBlockUs      float64 `json:"rtt_block_us"`
 	RatioRTTBlock   float64 `json:"ratio_rtt_block"`
 	RatioRTTBlockLo float64 `json:"ratio_rtt_block_lo"`
 	RatioRTTBlockHi float64 `json:"ratio_rtt_block_hi"`
-	RTTSpinUs       float64 `json:"rtt_spin_us"`
-	RatioRTTSpin    float64 `json:"ratio_rtt_spin"`
-	RatioRTTSpinLo  float64 `json:"ratio_rtt_spin_lo"`
-	RatioRTTSpinHi  float64 `json:"ratio_rtt_spin_hi"`
+	RTTSpinUs       float64 `json:"rtt_spin_us,omitempty"`
+	RatioRTTSpin    float64 `json:"ratio_rtt_spin,omitempty"`
+	RatioRTTSpinLo  float64 `json:"ratio_rtt_spin_lo,omitempty"`
+	RatioRTTSpinHi  float64 `json:"ratio_rtt_spin_hi,omitempty"`
 	// RTT*P99Us: what one round trip in a hundred exceeds.
 	RTTBlockP99Us float64 `json:"rtt_block_p99_us"`
-	RTTSpinP99Us  float64 `json:"rtt_spin_p99_us"`
+	RTTSpinP99Us  float64 `json:"rtt_spin_p99_us,omitempty"`
+
+	// Sent and Lost count the port's messages in all measurements, warm-ups
+	// included. Only a port that promises nothing may lose any.
+	Sent uint64 `json:"sent"`
+	Lost uint64 `json:"lost"`
 
 	Rafthttp Absolute `json:"rafthttp"`
 	// Harness is what a transport that does nothing costs in this run.
@@ -60,14 +66,13 @@ type Absolute struct {
 
 func (s *samples) result(cfg TransportConfig, c cell, null floodResult) TransportResult {
 	r := TransportResult{
-		Port: c.port, Members: c.members, Sealed: c.sealed, Size: cfg.Size, Window: cfg.Window, Acks: cfg.Acks, Pairs: cfg.Pairs,
+		Port: c.port.name, Members: c.members, Sealed: c.sealed, Size: cfg.Size, Window: cfg.Window, Acks: cfg.Acks, Pairs: cfg.Pairs,
+		Sent: s.ours.sent + s.spin.sent, Lost: s.ours.lost + s.spin.lost,
 		DeliveriesPerS:    round(median(s.ours.perSecond)),
 		CPUUs:             round(median(s.ours.cpu)),
 		AllocsPerDelivery: round(max(0, median(s.ours.allocs)-null.allocs)),
 		RTTBlockUs:        round(median(s.ours.p50)),
-		RTTSpinUs:         round(median(s.spin.p50)),
 		RTTBlockP99Us:     round(median(s.ours.p99)),
-		RTTSpinP99Us:      round(median(s.spin.p99)),
 		Rafthttp: Absolute{
 			DeliveriesPerS: round(median(s.base.perSecond)), CPUUs: round(median(s.base.cpu)),
 			AllocsPerDelivery: round(max(0, median(s.base.allocs)-null.allocs)),
@@ -78,7 +83,10 @@ func (s *samples) result(cfg TransportConfig, c cell, null floodResult) Transpor
 	ratios(s.ours.perSecond, s.base.perSecond).into(&r.RatioDeliveries, &r.RatioDeliveriesLo, &r.RatioDeliveriesHi)
 	ratios(s.ours.cpu, s.base.cpu).into(&r.RatioCPU, &r.RatioCPULo, &r.RatioCPUHi)
 	ratios(s.ours.p50, s.base.p50).into(&r.RatioRTTBlock, &r.RatioRTTBlockLo, &r.RatioRTTBlockHi)
-	ratios(s.spin.p50, s.base.p50).into(&r.RatioRTTSpin, &r.RatioRTTSpinLo, &r.RatioRTTSpinHi)
+	if len(s.spin.p50) > 0 {
+		r.RTTSpinUs, r.RTTSpinP99Us = round(median(s.spin.p50)), round(median(s.spin.p99))
+		ratios(s.spin.p50, s.base.p50).into(&r.RatioRTTSpin, &r.RatioRTTSpinLo, &r.RatioRTTSpinHi)
+	}
 	return r
 }
 
@@ -91,11 +99,14 @@ func WriteTransportTable(w io.Writer, results []TransportResult) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "port\tmembers\t\tdeliveries/s\t× rafthttp\tµs CPU\t× rafthttp\tallocs\tµs RTT\t× rafthttp\tµs spinning\t× rafthttp\t")
 	for _, r := range results {
-		fmt.Fprintf(t, "%s\t%d\t%s\t%.0f\t%s\t%.2f\t%s\t%.1f\t%.1f\t%s\t%.1f\t%s\t\n", r.Port, r.Members, sealedName(r.Sealed),
+		spinning := "–\t–"
+		if r.RTTSpinUs > 0 {
+			spinning = fmt.Sprintf("%.1f\t%s", r.RTTSpinUs, interval(r.RatioRTTSpin, r.RatioRTTSpinLo, r.RatioRTTSpinHi))
+		}
+		fmt.Fprintf(t, "%s\t%d\t%s\t%.0f\t%s\t%.2f\t%s\t%.1f\t%.1f\t%s\t%s\t\n", r.Port, r.Members, sealedName(r.Sealed),
 			r.DeliveriesPerS, interval(r.RatioDeliveries, r.RatioDeliveriesLo, r.RatioDeliveriesHi),
 			r.CPUUs, interval(r.RatioCPU, r.RatioCPULo, r.RatioCPUHi), r.AllocsPerDelivery,
-			r.RTTBlockUs, interval(r.RatioRTTBlock, r.RatioRTTBlockLo, r.RatioRTTBlockHi),
-			r.RTTSpinUs, interval(r.RatioRTTSpin, r.RatioRTTSpinLo, r.RatioRTTSpinHi))
+			r.RTTBlockUs, interval(r.RatioRTTBlock, r.RatioRTTBlockLo, r.RatioRTTBlockHi), spinning)
 	}
 	fmt.Fprintln(t, "\t\t\t\t\t\t\t\t\t\t\t\t")
 	for _, r := range results {
@@ -103,7 +114,16 @@ func WriteTransportTable(w io.Writer, results []TransportResult) error {
 		fmt.Fprintf(t, "rafthttp\t%d\t%s\t%.0f\t\t%.2f\t\t%.1f\t%.1f\t\t\t\t\n", r.Members, sealedName(r.Sealed),
 			b.DeliveriesPerS, b.CPUUs, b.AllocsPerDelivery, b.RTTBlockUs)
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, r := range results {
+		if r.Lost > 0 {
+			fmt.Fprintf(w, "%s, %d members, %s: lost %d of %d messages, which it does not promise to deliver\n",
+				r.Port, r.Members, sealedName(r.Sealed), r.Lost, r.Sent)
+		}
+	}
+	return nil
 }
 
 func sealedName(sealed bool) string {

@@ -1,18 +1,14 @@
 package bench
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"strings"
 	"sync"
 	"time"
 
-	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp"
-	"go.etcd.io/etcd/server/v3/etcdserver/api/snap"
 	stats "go.etcd.io/etcd/server/v3/etcdserver/api/v2stats"
-	"go.etcd.io/raft/v3/raftpb"
 
 	"go.uber.org/zap"
 )
@@ -102,39 +98,3 @@ func (c *streamCount) complete(want int) error {
 	}
 	return nil
 }
-
-// nullSystem hands messages over within Send: what remains is the harness.
-func nullSystem() *system {
-	hub := &nullHub{nodes: map[uint64]rafthttp.Raft{}}
-	return &system{
-		name:  "nothing",
-		ready: func(*member) error { return nil },
-		open: func(p memberParams) (rafthttp.Transporter, error) {
-			hub.nodes[uint64(p.id)] = p.raft
-			return nullTransport{hub}, nil
-		},
-	}
-}
-
-// nullHub is filled before anything is sent.
-type nullHub struct{ nodes map[uint64]rafthttp.Raft }
-
-type nullTransport struct{ hub *nullHub }
-
-func (t nullTransport) Send(msgs []*raftpb.Message) {
-	for _, m := range msgs {
-		t.hub.nodes[m.GetTo()].Process(context.Background(), m)
-	}
-}
-
-func (nullTransport) Start() error                       { return nil }
-func (nullTransport) Stop()                              {}
-func (nullTransport) Handler() http.Handler              { return http.NotFoundHandler() }
-func (nullTransport) SendSnapshot(m *snap.Message)       { m.CloseWithError(nil) }
-func (nullTransport) AddRemote(types.ID, []string)       {}
-func (nullTransport) AddPeer(types.ID, []string)         {}
-func (nullTransport) RemovePeer(types.ID)                {}
-func (nullTransport) RemoveAllPeers()                    {}
-func (nullTransport) UpdatePeer(types.ID, []string)      {}
-func (nullTransport) ActiveSince(types.ID) (t time.Time) { return t }
-func (nullTransport) ActivePeers() int                   { return 0 }

@@ -11,7 +11,6 @@ import (
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 
 	"github.com/raftdv/dv/integration/cluster"
-	"github.com/raftdv/dv/raftdv"
 )
 
 // The values of TransportConfig.Sealed.
@@ -38,10 +37,10 @@ const (
 // TransportConfig says what to measure. The zero value of every field is its
 // default.
 type TransportConfig struct {
-	// Ports to compare with rafthttp: the names of fabrics, or PortRafthttp.
-	// Default udp, stream.
+	// Ports to compare with rafthttp, of TransportPorts. Default
+	// DefaultTransportPorts.
 	Ports []string
-	// Members are the sizes of the groups. Default 3, 5, 7.
+	// Members are the sizes of the groups. Default 3, 5.
 	Members []int
 	// Size of an entry in bytes. Default 256.
 	Size int
@@ -59,7 +58,7 @@ type TransportConfig struct {
 	// Default 400ms.
 	Duration time.Duration
 	// Spin is how long the transport's receivers poll in the spinning
-	// measurement. Default 200µs.
+	// measurement, of ports that can. Default 200µs.
 	Spin time.Duration
 	// Progress is told what is going on. Default nobody.
 	Progress func(format string, args ...any)
@@ -67,10 +66,10 @@ type TransportConfig struct {
 
 func (c TransportConfig) withDefaults() TransportConfig {
 	if len(c.Ports) == 0 {
-		c.Ports = []string{raftdv.FabricUDP, raftdv.FabricStream}
+		c.Ports = DefaultTransportPorts()
 	}
 	if len(c.Members) == 0 {
-		c.Members = []int{3, 5, 7}
+		c.Members = []int{3, 5}
 	}
 	orDefault(&c.Size, defaultSize)
 	orDefault(&c.Sealed, SealedBoth)
@@ -94,12 +93,8 @@ func orDefault[T comparable](field *T, def T) {
 func (c TransportConfig) Validate() error {
 	c = c.withDefaults()
 	var errs []error
-	known := []string{raftdv.FabricUDP, raftdv.FabricStream, PortRafthttp}
-	for _, p := range c.Ports {
-		if !slices.Contains(known, p) {
-			errs = append(errs, fmt.Errorf("port %q is unknown: use any of %v", p, known))
-		}
-	}
+	errs = append(errs, checkPorts(c.Ports, TransportPorts())...)
+	errs = append(errs, checkSealed(c.Sealed, c.Ports)...)
 	for _, n := range c.Members {
 		if n < minMembers {
 			errs = append(errs, fmt.Errorf("%d members have nobody to send to: use %d or more", n, minMembers))
@@ -108,8 +103,8 @@ func (c TransportConfig) Validate() error {
 	if c.Size < minSize {
 		errs = append(errs, fmt.Errorf("entries of %d bytes are too small: use %d or more", c.Size, minSize))
 	}
-	if !slices.Contains([]string{SealedBoth, Clear, Sealed}, c.Sealed) {
-		errs = append(errs, fmt.Errorf("sealed=%q is unknown: use %s, %s or %s", c.Sealed, SealedBoth, Clear, Sealed))
+	if most := rawDatagram - rawMessage; c.Size > most && slices.Contains(c.Ports, PortRawUDP) {
+		errs = append(errs, fmt.Errorf("entries of %d bytes do not fit into a datagram of %s: use %d or fewer, or leave that port out", c.Size, PortRawUDP, most))
 	}
 	if c.Window < 2 {
 		errs = append(errs, fmt.Errorf("a window of %d cannot be halved: use 2 or more", c.Window))
@@ -126,34 +121,37 @@ func (c TransportConfig) Validate() error {
 // Estimate is about how long RunTransport takes.
 func (c TransportConfig) Estimate() time.Duration {
 	c = c.withDefaults()
-	pair := 2*c.Duration + time.Duration(3*rttShare*float64(c.Duration))
-	return time.Duration(len(c.cells())) * (time.Duration(c.Pairs)*pair + c.Duration + openTime)
+	var sum time.Duration
+	for _, cell := range c.cells() {
+		roundTrips := 2.0
+		if cell.port.spins {
+			roundTrips = 3
+		}
+		pair := 2*c.Duration + time.Duration(roundTrips*rttShare*float64(c.Duration))
+		sum += time.Duration(c.Pairs)*pair + c.Duration/2 + openTime
+	}
+	return sum
 }
 
 func (c TransportConfig) load() load { return load{c.Size, uint64(c.Window), c.Acks} }
 
 // cell is one line of the result.
 type cell struct {
-	port    string
+	port    port
 	members int
 	sealed  bool
 }
 
 func (c cell) String() string {
-	if c.sealed {
-		return fmt.Sprintf("%s, %d members, sealed", c.port, c.members)
-	}
-	return fmt.Sprintf("%s, %d members, clear", c.port, c.members)
+	return fmt.Sprintf("%s, %d members, %s", c.port.name, c.members, sealedName(c.sealed))
 }
 
 func (c TransportConfig) cells() (cells []cell) {
-	for _, port := range c.Ports {
-		for _, sealed := range []bool{false, true} {
-			if sealed && c.Sealed == Clear || !sealed && c.Sealed == Sealed {
-				continue
-			}
+	for _, name := range c.Ports {
+		p, _ := findPort(name)
+		for _, sealed := range seals(c.Sealed, name) {
 			for _, n := range c.Members {
-				cells = append(cells, cell{port, n, sealed})
+				cells = append(cells, cell{p, n, sealed})
 			}
 		}
 	}
@@ -175,10 +173,11 @@ func RunTransport(ctx context.Context, cfg TransportConfig, report func(Transpor
 	defer remove()
 	cells := cfg.cells()
 	cfg.Progress("%d comparisons of %d pairs, about %v", len(cells), cfg.Pairs, cfg.Estimate().Round(time.Second))
+	eta := newETA(len(cells), cfg.Estimate())
 	var errs []error
 	for i, c := range cells {
-		cfg.Progress("%d/%d: %v", i+1, len(cells), c)
-		r, err := runCell(ctx, cfg, c, portSystem(c.port, 0), portSystem(c.port, cfg.Spin), certs)
+		cfg.Progress("%d/%d: %v; %s", i+1, len(cells), c, eta.left(i))
+		r, err := runCell(ctx, cfg, c, certs)
 		switch {
 		case ctx.Err() != nil:
 			return errors.Join(append(errs, context.Cause(ctx))...)
@@ -189,14 +188,6 @@ func RunTransport(ctx context.Context, cfg TransportConfig, report func(Transpor
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// portSystem is the whole transport on one port alone.
-func portSystem(port string, spin time.Duration) *system {
-	if port == PortRafthttp {
-		return stockSystem("rafthttp again")
-	}
-	return dvSystem(port, spin)
 }
 
 func certificates(wanted bool) (*transport.TLSInfo, func(), error) {
@@ -220,7 +211,7 @@ func certificates(wanted bool) (*transport.TLSInfo, func(), error) {
 // little, the same on both sides.
 type rig struct{ ours, base, spin *group }
 
-func runCell(ctx context.Context, cfg TransportConfig, c cell, ours, spin *system, certs *transport.TLSInfo) (TransportResult, error) {
+func runCell(ctx context.Context, cfg TransportConfig, c cell, certs *transport.TLSInfo) (TransportResult, error) {
 	if !c.sealed {
 		certs = nil
 	}
@@ -234,7 +225,7 @@ func runCell(ctx context.Context, cfg TransportConfig, c cell, ours, spin *syste
 		return err
 	}
 	defer func() { r.close() }()
-	if err := errors.Join(open(&r.base, stockSystem(PortRafthttp)), open(&r.ours, ours)); err != nil {
+	if err := errors.Join(open(&r.base, stockSystem(PortRafthttp)), open(&r.ours, c.port.make(0))); err != nil {
 		return TransportResult{}, err
 	}
 	var s samples
@@ -243,8 +234,10 @@ func runCell(ctx context.Context, cfg TransportConfig, c cell, ours, spin *syste
 			return TransportResult{}, err
 		}
 	}
-	if err := open(&r.spin, spin); err != nil {
-		return TransportResult{}, err
+	if c.port.spins {
+		if err := open(&r.spin, c.port.make(cfg.Spin)); err != nil {
+			return TransportResult{}, err
+		}
 	}
 	for i := range cfg.Pairs {
 		if err := r.roundTrips(ctx, cfg, i%2 == 1, &s); err != nil {
@@ -275,15 +268,20 @@ func harness(ctx context.Context, cfg TransportConfig, c cell) (floodResult, err
 // samples has one entry for each pair.
 type samples struct{ ours, base, spin series }
 
-type series struct{ perSecond, cpu, allocs, p50, p99 []float64 }
+type series struct {
+	perSecond, cpu, allocs, p50, p99 []float64
+	sent, lost                       uint64
+}
 
 func (s *series) flood(r floodResult) {
+	s.sent, s.lost = s.sent+r.sent, s.lost+r.lost
 	s.perSecond = append(s.perSecond, r.perSecond)
 	s.cpu = append(s.cpu, r.cpu)
 	s.allocs = append(s.allocs, r.allocs)
 }
 
 func (s *series) rtt(r rttResult) {
+	s.sent, s.lost = s.sent+r.sent, s.lost+r.lost
 	s.p50 = append(s.p50, r.p50)
 	s.p99 = append(s.p99, r.p99)
 }
@@ -303,6 +301,9 @@ func (r *rig) floods(ctx context.Context, cfg TransportConfig, swapped bool, s *
 // roundTrips is floods for round trips.
 func (r *rig) roundTrips(ctx context.Context, cfg TransportConfig, swapped bool, s *samples) error {
 	for _, side := range inTurn(swapped, side{r.base, &s.base}, side{r.ours, &s.ours}, side{r.spin, &s.spin}) {
+		if side.g == nil {
+			continue
+		}
 		res, err := runPingpong(ctx, side.g, cfg.Size, time.Duration(rttShare*float64(cfg.Duration)))
 		if err != nil {
 			return err

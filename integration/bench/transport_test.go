@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,7 +25,8 @@ var short = TransportConfig{Members: []int{3}, Sealed: Clear, Pairs: 3, Duration
 func cellOf(t *testing.T, cfg TransportConfig, sys *system, certs *transport.TLSInfo) TransportResult {
 	t.Helper()
 	cfg = cfg.withDefaults()
-	r, err := runCell(t.Context(), cfg, cell{sys.name, 3, certs != nil}, sys, sys, certs)
+	p := port{name: sys.name, make: func(time.Duration) *system { return sys }, spins: true}
+	r, err := runCell(t.Context(), cfg, cell{p, 3, certs != nil}, certs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +87,8 @@ func TestSealedUsesTLS(t *testing.T) {
 	// The control: somebody without TLS cannot reach the listener.
 	m := g.leader()
 	m.urls[0].Scheme = "http"
-	stranger, err := openMember(stockSystem("stranger"), 9, 2, nil)
+	alone := &group{sys: stockSystem("stranger")}
+	stranger, err := alone.openMember(9, 2, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +97,7 @@ func TestSealedUsesTLS(t *testing.T) {
 	stranger.tr.AddPeer(m.id, m.urls.StringSlice())
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	alone := &group{sys: stockSystem("stranger"), members: []*member{stranger}}
+	alone.members = []*member{stranger}
 	if err := alone.waitReady(ctx); err == nil {
 		t.Error("a peer without TLS connected to a sealed group")
 	}
@@ -105,9 +108,9 @@ func TestRunTransport(t *testing.T) {
 	cfg.Ports, cfg.Members, cfg.Sealed, cfg.Pairs = []string{PortRafthttp}, []int{2, 3}, SealedBoth, 1
 	var said []string
 	cfg.Progress = func(format string, _ ...any) { said = append(said, format) }
-	var got []cell
+	var got []string
 	err := RunTransport(t.Context(), cfg, func(r TransportResult) {
-		got = append(got, cell{r.Port, r.Members, r.Sealed})
+		got = append(got, fmt.Sprintf("%s, %d members, %s", r.Port, r.Members, sealedName(r.Sealed)))
 		if r.DeliveriesPerS <= 0 || r.CPUUs <= 0 || r.AllocsPerDelivery <= 0 || r.RTTBlockUs <= 0 || r.RTTSpinUs <= 0 || r.RatioRTTSpin <= 0 {
 			t.Errorf("%+v", r)
 		}
@@ -120,7 +123,7 @@ func TestRunTransport(t *testing.T) {
 		t.Fatalf("got %v, want %v", got, want)
 	}
 	for i := range got {
-		if got[i] != want[i] {
+		if got[i] != want[i].String() {
 			t.Errorf("got %v, want %v", got[i], want[i])
 		}
 	}
@@ -171,7 +174,7 @@ func TestTransportTable(t *testing.T) {
 			RTTSpinUs: 9.2, RatioRTTSpin: 0.3, RatioRTTSpinLo: 0.28, RatioRTTSpinHi: 0.34,
 			Rafthttp: Absolute{DeliveriesPerS: 153000, CPUUs: 5.8, AllocsPerDelivery: 13.1, RTTBlockUs: 31},
 		},
-		{Port: "stream", Members: 7, Sealed: true},
+		{Port: "rawudp", Members: 7, Sent: 3000, Lost: 12},
 	}
 	var b strings.Builder
 	if err := WriteTransportTable(&b, results); err != nil {
