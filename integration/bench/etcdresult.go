@@ -33,6 +33,8 @@ type EtcdResult struct {
 	RatioCPU    float64    `json:"ratio_cpu"`
 	RatioCPULo  float64    `json:"ratio_cpu_lo"`
 	RatioCPUHi  float64    `json:"ratio_cpu_hi"`
+
+	Origin
 }
 
 // EtcdNumber are the numbers of one side.
@@ -45,7 +47,7 @@ type EtcdNumber struct {
 }
 
 func etcdResult(cfg EtcdConfig, clients int, stock, dv *etcdSeries) EtcdResult {
-	r := EtcdResult{Clients: clients, Value: cfg.Value, Pairs: len(dv.puts), DV: dv.numbers(), Stock: stock.numbers()}
+	r := EtcdResult{Clients: clients, Value: cfg.Value, Pairs: len(dv.puts), DV: dv.numbers(), Stock: stock.numbers(), Origin: origin()}
 	ratios(dv.puts, stock.puts).into(&r.RatioPuts, &r.RatioPutsLo, &r.RatioPutsHi)
 	ratios(dv.p50, stock.p50).into(&r.RatioP50, &r.RatioP50Lo, &r.RatioP50Hi)
 	ratios(dv.p99, stock.p99).into(&r.RatioP99, &r.RatioP99Lo, &r.RatioP99Hi)

@@ -53,6 +53,8 @@ type TransportResult struct {
 	Window  int      `json:"window"`
 	Acks    bool     `json:"acks"`
 	Pairs   int      `json:"pairs"`
+
+	Origin
 }
 
 // Absolute are numbers of one side of a comparison.
@@ -67,7 +69,7 @@ type Absolute struct {
 func (s *samples) result(cfg TransportConfig, c cell, null floodResult) TransportResult {
 	r := TransportResult{
 		Port: c.port.name, Members: c.members, Sealed: c.sealed, Size: cfg.Size, Window: cfg.Window, Acks: cfg.Acks, Pairs: cfg.Pairs,
-		Sent: s.ours.sent + s.spin.sent, Lost: s.ours.lost + s.spin.lost,
+		Origin: origin(), Sent: s.ours.sent + s.spin.sent, Lost: s.ours.lost + s.spin.lost,
 		DeliveriesPerS:    round(median(s.ours.perSecond)),
 		CPUUs:             round(median(s.ours.cpu)),
 		AllocsPerDelivery: round(max(0, median(s.ours.allocs)-null.allocs)),

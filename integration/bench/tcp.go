@@ -12,8 +12,8 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 )
 
-// readBuffer is what a receiver reads at once: the largest batch.
-const readBuffer = maxBatch
+// readBuffer is what a receiver reads at once.
+const readBuffer = maxBatch // the largest batch
 
 // tcpSystem is what a careful person writes on net.Conn: batches in one write
 // each, Nagle's algorithm off (as it is by default), a buffered reader that
