@@ -79,16 +79,25 @@ func TestBenchSaysWhatIsWrong(t *testing.T) {
 
 // What was measured before a failure is shown, and the failure is not hidden.
 func TestResultsOfAFailedRun(t *testing.T) {
+	resultsTo := func(w io.Writer, asJSON bool) *results[bench.TransportResult] {
+		cmd := newRootCmd()
+		cmd.SetOut(w)
+		r, err := newResults(cmd, output{asJSON: asJSON}, bench.WriteTransportTable, bench.TransportPlots)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
 	failure := errors.New("failed later")
 	for _, asJSON := range []bool{false, true} {
 		var out strings.Builder
-		r := newResults[bench.TransportResult](&out, asJSON, bench.WriteTransportTable)
+		r := resultsTo(&out, asJSON)
 		r.add(bench.TransportResult{Port: "udp", Members: 3})
 		if err := r.finish(failure); !errors.Is(err, failure) || !strings.Contains(out.String(), "udp") {
 			t.Errorf("json %v: %v, %q", asJSON, err, out.String())
 		}
 	}
-	broken := newResults[bench.TransportResult](brokenWriter{}, true, bench.WriteTransportTable)
+	broken := resultsTo(brokenWriter{}, true)
 	broken.add(bench.TransportResult{})
 	if err := broken.finish(nil); !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("output that cannot be written: %v", err)

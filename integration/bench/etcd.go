@@ -117,8 +117,9 @@ func RunEtcd(ctx context.Context, cfg EtcdConfig, report func(EtcdResult)) error
 		return err
 	}
 	cfg.Progress("%d comparisons of %d pairs, about %v", len(cfg.Members)*len(cfg.Clients), cfg.Pairs, cfg.Estimate().Round(time.Second))
+	left := newETA(len(cfg.Members)*cfg.Pairs, cfg.Estimate())
 	for _, n := range cfg.Members {
-		if err := runClusters(ctx, cfg, n, report); err != nil {
+		if err := runClusters(ctx, cfg, n, left, report); err != nil {
 			return fmt.Errorf("%d members: %w", n, err)
 		}
 	}
@@ -131,10 +132,10 @@ func RunEtcd(ctx context.Context, cfg EtcdConfig, report func(EtcdResult)) error
 // one agrees with itself more than it should; and a cluster that only idles
 // keeps the processors from falling asleep, which helps the other one, and the
 // more so the less it is able to idle.
-func runClusters(ctx context.Context, cfg EtcdConfig, n int, report func(EtcdResult)) error {
+func runClusters(ctx context.Context, cfg EtcdConfig, n int, left *eta, report func(EtcdResult)) error {
 	results := make([]etcdComparison, len(cfg.Clients))
 	for i := range cfg.Pairs {
-		cfg.Progress("%d members: pair %d/%d", n, i+1, cfg.Pairs)
+		cfg.Progress("%d members: pair %d/%d; %s", n, i+1, cfg.Pairs, left.next())
 		if err := runPair(ctx, cfg, n, i, results); err != nil {
 			return fmt.Errorf("pair %d: %w", i+1, err)
 		}

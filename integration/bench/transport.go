@@ -173,10 +173,10 @@ func RunTransport(ctx context.Context, cfg TransportConfig, report func(Transpor
 	defer remove()
 	cells := cfg.cells()
 	cfg.Progress("%d comparisons of %d pairs, about %v", len(cells), cfg.Pairs, cfg.Estimate().Round(time.Second))
-	eta := newETA(len(cells), cfg.Estimate())
+	left := newETA(len(cells), cfg.Estimate())
 	var errs []error
 	for i, c := range cells {
-		cfg.Progress("%d/%d: %v; %s", i+1, len(cells), c, eta.left(i))
+		cfg.Progress("%d/%d: %v; %s", i+1, len(cells), c, left.next())
 		r, err := runCell(ctx, cfg, c, certs)
 		switch {
 		case ctx.Err() != nil:
