@@ -15,8 +15,8 @@ import (
 type Plot struct {
 	// Name of the file, without its extension.
 	Name string
-	// Title says what was measured, and Note how.
-	Title, Note string
+	// Title says what was measured, Setting and Note how.
+	Title, Setting, Note string
 	// Less: a ratio below 1 is the better one.
 	Less bool
 	Rows []PlotRow
@@ -38,10 +38,10 @@ const (
 	plotTitle  = 9.6 // of 16 px
 	plotAxis   = 420
 	plotRow    = 22
-	plotTop    = 92
+	plotTop    = 110
 	plotBottom = 76
-	// labelGap is the least distance of two labels of the axis.
-	labelGap = 34
+	// labelGap is the least room between two labels of the axis.
+	labelGap = 8
 )
 
 // Bounds of the axis: what lies beyond is drawn at its end, and its number says
@@ -105,22 +105,14 @@ func (p Plot) layout() drawing {
 	d.Right = d.Left + plotAxis
 	d.ValueX = d.Right + plotMargin
 	d.Width = d.ValueX + float64(value)*plotLetter + plotMargin
-	for text, letter := range map[string]float64{p.Title: plotTitle, p.Note: plotLetter, p.Version: plotSmall, p.Machine: plotSmall} {
+	for text, letter := range map[string]float64{p.Title: plotTitle, p.Setting: plotLetter, p.Note: plotLetter, "raftdv " + p.Version: plotSmall, p.Machine: plotSmall} {
 		d.Width = math.Ceil(max(d.Width, float64(utf8.RuneCountInString(text))*letter+2*plotMargin))
 	}
 	d.End = d.Top + float64(len(rows))*plotRow
 	d.Height = d.End + plotBottom
 	a := axisOf(rows)
 	d.One = d.place(a, 1)
-	last := math.Inf(-1)
-	for _, t := range a {
-		tick := drawnTick{X: d.place(a, t)}
-		// 1 always has its label.
-		if near := math.Abs(tick.X - d.One); t == 1 || tick.X-last >= labelGap && near >= labelGap {
-			tick.Text, last = fmt.Sprintf("%.4g", t), tick.X
-		}
-		d.Ticks = append(d.Ticks, tick)
-	}
+	d.Ticks = d.ticks(a)
 	for i, r := range rows {
 		d.Drawn = append(d.Drawn, drawnRow{
 			Label: r.Label, Value: r.text(), Open: r.Contains(1), Y: d.Top + (float64(i)+0.5)*plotRow,
@@ -128,6 +120,22 @@ func (p Plot) layout() drawing {
 		})
 	}
 	return d
+}
+
+// ticks has labels where there is room; 1 always has its own.
+func (d *drawing) ticks(a axis) (ticks []drawnTick) {
+	const half = 0.5 * plotSmall
+	free := math.Inf(-1) // from here on
+	for _, t := range a {
+		tick, text := drawnTick{X: d.place(a, t)}, fmt.Sprintf("%.4g×", t)
+		w := half * float64(utf8.RuneCountInString(text))
+		beside := math.Abs(tick.X-d.One) >= w+half*float64(len("1×"))+labelGap
+		if t == 1 || beside && tick.X-w >= free {
+			tick.Text, free = text, tick.X+w+labelGap
+		}
+		ticks = append(ticks, tick)
+	}
+	return ticks
 }
 
 func (r PlotRow) text() string { return interval(r.Median, r.Lo, r.Hi) }

@@ -9,8 +9,11 @@ import (
 
 // TransportPlots are one plot for each kind of ratio that results have.
 func TransportPlots(results []TransportResult) []Plot {
-	return plotsOf("transport", results, func(r TransportResult) (string, int, Origin) {
-		return fmt.Sprintf("%s, %d members, %s", r.Port, r.Members, sealedName(r.Sealed)), r.Pairs, r.Origin
+	return plotsOf("transport", results, func(r TransportResult) plotLabels {
+		return plotLabels{
+			fmt.Sprintf("%s, %d members, %s", r.Port, r.Members, sealedName(r.Sealed)),
+			fmt.Sprintf("Members in one process over loopback, entries of %d bytes, %d under way", r.Size, r.Window), r.Pairs, r.Origin,
+		}
 	}, []plotKind[TransportResult]{
 		{"deliveries", "Deliveries per second, port ÷ rafthttp", false, func(r TransportResult) Interval {
 			return Interval{r.RatioDeliveries, r.RatioDeliveriesLo, r.RatioDeliveriesHi}
@@ -29,8 +32,11 @@ func TransportPlots(results []TransportResult) []Plot {
 
 // RaftPlots are the same of raft groups.
 func RaftPlots(results []RaftResult) []Plot {
-	return plotsOf("raft", results, func(r RaftResult) (string, int, Origin) {
-		return fmt.Sprintf("%s, %d members, %s, %d in flight", r.Port, r.Members, sealedName(r.Sealed), r.InFlight), r.Pairs, r.Origin
+	return plotsOf("raft", results, func(r RaftResult) plotLabels {
+		return plotLabels{
+			fmt.Sprintf("%s, %d members, %s, %d in flight", r.Port, r.Members, sealedName(r.Sealed), r.InFlight),
+			fmt.Sprintf("Members in one process over loopback, logs in memory, entries of %d bytes", r.Size), r.Pairs, r.Origin,
+		}
 	}, []plotKind[RaftResult]{
 		{"commits", "Commits per second of a raft group, port ÷ rafthttp", false, func(r RaftResult) Interval {
 			return Interval{r.RatioCommits, r.RatioCommitsLo, r.RatioCommitsHi}
@@ -49,8 +55,11 @@ func RaftPlots(results []RaftResult) []Plot {
 
 // EtcdPlots are the same of clusters.
 func EtcdPlots(results []EtcdResult) []Plot {
-	return plotsOf("etcd", results, func(r EtcdResult) (string, int, Origin) {
-		return fmt.Sprintf("%d members, %d clients, %s", r.Members, r.Clients, r.Paths), r.Pairs, r.Origin
+	return plotsOf("etcd", results, func(r EtcdResult) plotLabels {
+		return plotLabels{
+			fmt.Sprintf("%d members, %d clients, %s", r.Members, r.Clients, r.Paths),
+			fmt.Sprintf("Clusters of processes over loopback, data in %s, values of %d bytes", r.Storage, r.Value), r.Pairs, r.Origin,
+		}
 	}, []plotKind[EtcdResult]{
 		{"puts", "Puts per second, etcd-dv ÷ etcd", false, func(r EtcdResult) Interval {
 			return Interval{r.RatioPuts, r.RatioPutsLo, r.RatioPutsHi}
@@ -74,15 +83,22 @@ type plotKind[R any] struct {
 	ratio       func(R) Interval
 }
 
-func plotsOf[R any](what string, results []R, describe func(R) (label string, pairs int, o Origin), kinds []plotKind[R]) (plots []Plot) {
+// plotLabels is what a plot says about a result.
+type plotLabels struct {
+	row, setting string
+	pairs        int
+	Origin
+}
+
+func plotsOf[R any](what string, results []R, describe func(R) plotLabels, kinds []plotKind[R]) (plots []Plot) {
 	for _, k := range kinds {
 		p := Plot{Name: what + "-" + k.name, Title: k.title, Less: k.less}
 		for _, r := range results {
-			label, pairs, o := describe(r)
-			p.Origin = o
-			p.Note = fmt.Sprintf("Ratio on a logarithmic scale: median of %d pairs and its 95%% interval. Open: the interval holds 1.", pairs)
+			l := describe(r)
+			p.Origin, p.Setting = l.Origin, l.setting
+			p.Note = fmt.Sprintf("Ratio on a logarithmic scale: median of %d pairs and its 95%% interval. Open: the interval holds 1.", l.pairs)
 			if i := k.ratio(r); i.Median > 0 {
-				p.Rows = append(p.Rows, PlotRow{label, i})
+				p.Rows = append(p.Rows, PlotRow{l.row, i})
 			}
 		}
 		if len(p.Rows) > 0 {
