@@ -4,7 +4,9 @@ package shm
 
 import (
 	"fmt"
+	"math"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -15,8 +17,11 @@ import (
 
 // benchHandler counts, and answers.
 type benchHandler struct {
-	port    *Port
-	echo    bool
+	port *Port
+	echo bool
+	// rally: the last answer of a rally is poked about and not echoed.
+	rally   bool
+	left    atomic.Int64
 	got     atomic.Int64
 	settled atomic.Int64
 	up      chan struct{}
@@ -40,7 +45,7 @@ func poke(c chan struct{}) {
 
 func (h *benchHandler) Deliver(from fabric.MemberID, frames []fabric.Frame) {
 	h.got.Add(int64(len(frames)))
-	if !h.echo {
+	if !h.echo || h.rally && h.left.Add(-1) == 0 {
 		poke(h.answer)
 		return
 	}
@@ -204,6 +209,94 @@ func (e *bareEnd) put(content []byte) {
 	e.out.taken = e.out.head // one is on its way, at most
 	e.out.put(content)
 	e.far.ring()
+}
+
+// Of BenchmarkRTTByBareRing: round trips before each measurement, in which the
+// readers of the other side fall asleep, and those that count.
+const (
+	sideWarm  = 200
+	sideTrips = 1000
+	// sideSpin is far longer than a round trip and far shorter than sideWarm
+	// of them.
+	sideSpin = 100 * time.Microsecond
+)
+
+// BenchmarkRTTByBareRing measures the port's round trips and a bare ring's in
+// turn: what a port makes of what this machine allows at this moment. The
+// handlers answer each other, as the ends of the ring do. One op is a pair of measurements; x-bare is the median of their ratios, and lies between
+// x-lo and x-hi with 95% confidence.
+func BenchmarkRTTByBareRing(b *testing.B) {
+	for _, name := range []string{"spinning", "blocking"} {
+		b.Run(name, func(b *testing.B) {
+			spin := min(spins[name], sideSpin)
+			h := newBenchHandler(true)
+			h.rally = true
+			p := benchPair(b, h, newBenchHandler(true), func(c *Config) { c.Spin = spin })
+			batch := testBatch(1, 256, 0)
+			batch[0].Lane, batch[0].Patch = fabric.LaneControl, nil
+			x, y := barePair(b)
+			sides := [2]func(n int){
+				func(n int) {
+					h.left.Store(int64(n))
+					if err := p.Send(batch); err != nil {
+						b.Error(err)
+						return
+					}
+					<-h.answer
+				},
+				func(n int) { bareTrips(x, y, spin > 0, n) },
+			}
+			var took [2][]float64
+			for i := 0; b.Loop() && !b.Failed(); i++ {
+				for j := range sides {
+					side := (i + j) % len(sides)
+					sides[side](sideWarm)
+					begin := time.Now()
+					sides[side](sideTrips)
+					took[side] = append(took[side], float64(time.Since(begin).Nanoseconds())/sideTrips)
+				}
+			}
+			reportSides(b, took[0], took[1])
+		})
+	}
+}
+
+// bareTrips makes n round trips from x to y and back; nobody waits afterwards.
+func bareTrips(x, y *bareEnd, spin bool, n int) {
+	var stop atomic.Bool // never
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range n {
+			y.put(y.take(spin, &stop))
+		}
+	}()
+	body := make([]byte, 256)
+	for range n {
+		x.put(body)
+		x.take(spin, &stop)
+	}
+	<-done
+}
+
+// reportSides reports medians; the bounds are those ranks between which the
+// true median lies with 95% confidence.
+func reportSides(b *testing.B, ours, bare []float64) {
+	ratios := make([]float64, len(ours))
+	for i := range ours {
+		ratios[i] = ours[i] / bare[i]
+	}
+	for _, v := range [][]float64{ours, bare, ratios} {
+		slices.Sort(v)
+	}
+	n := len(ratios)
+	off := int(math.Ceil(0.98 * math.Sqrt(float64(n))))
+	b.ReportMetric(0, "ns/op") // of both together: says nothing
+	b.ReportMetric(ours[n/2], "port-ns")
+	b.ReportMetric(bare[n/2], "bare-ns")
+	b.ReportMetric(ratios[n/2], "x-bare")
+	b.ReportMetric(ratios[max(n/2-off, 0)], "x-lo")
+	b.ReportMetric(ratios[min(n/2+off, n-1)], "x-hi")
 }
 
 // BenchmarkBareRing is the same round trip without a port.
