@@ -130,6 +130,10 @@ fuzz: patch ## run every fuzz test for FUZZTIME (20s)
 bench: build ## the transport against rafthttp, side by side (BENCH='--members 3 --json')
 	@bin/raftdv bench transport $(BENCH)
 
+.PHONY: bench-raft
+bench-raft: build ## raft groups on the transport and on rafthttp, side by side (BENCH='--in-flight 1,64')
+	@bin/raftdv bench raft $(BENCH)
+
 .PHONY: bench-etcd
 bench-etcd: build ## etcd-dv against stock etcd, side by side (BENCH='--members 3 --clients 32')
 	@bin/raftdv bench etcd $(BENCH)

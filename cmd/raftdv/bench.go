@@ -33,7 +33,7 @@ func list(names, usual []string) string {
 
 func newBenchTransportCmd() *cobra.Command {
 	var cfg bench.TransportConfig
-	var o output
+	var o benchOutput
 	cmd := &cobra.Command{
 		Use:   "transport",
 		Short: "Measure deliveries, CPU, allocations and round trips against rafthttp",
@@ -77,7 +77,7 @@ and so shows what this machine makes of no difference.`,
 
 func newBenchRaftCmd() *cobra.Command {
 	var cfg bench.RaftConfig
-	var o output
+	var o benchOutput
 	cmd := &cobra.Command{
 		Use:   "raft",
 		Short: "Measure commits of raft groups against rafthttp",
@@ -114,7 +114,7 @@ away, made again and counted ("again").`,
 
 func newBenchEtcdCmd() *cobra.Command {
 	var cfg bench.EtcdConfig
-	var o output
+	var o benchOutput
 	cmd := &cobra.Command{
 		Use:   "etcd",
 		Short: "Measure puts per second and their latency against stock etcd",

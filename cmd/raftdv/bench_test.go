@@ -3,7 +3,10 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -57,16 +60,100 @@ func TestBenchTransportTable(t *testing.T) {
 	}
 }
 
+var quickRaft = []string{"raft", "--ports=tcp", "--members=3", "--in-flight=4", "--pairs=1", "--duration=100ms"}
+
+func TestBenchRaftJSON(t *testing.T) {
+	out, progress, err := runBench(t, append(quickRaft, "--json", "--size=64", "--sealed=sealed")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r bench.RaftResult
+	d := json.NewDecoder(strings.NewReader(out))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&r); err != nil {
+		t.Fatalf("%v in %q", err, out)
+	}
+	if r.Port != "tcp" || r.Members != 3 || r.Size != 64 || r.InFlight != 4 || !r.Sealed || r.Pairs != 1 || r.Ours.CommitsPerS <= 0 || r.Rafthttp.CommitsPerS <= 0 || r.Machine == "" || r.Version == "" {
+		t.Errorf("%+v", r)
+	}
+	if d.Decode(&r) != io.EOF {
+		t.Errorf("more than one object: %q", out)
+	}
+	if !strings.Contains(progress, "1/1: tcp, 3 members, sealed, 4 in flight; about") {
+		t.Errorf("progress: %q", progress)
+	}
+}
+
+func TestBenchRaftTable(t *testing.T) {
+	out, _, err := runBench(t, quickRaft...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lines := strings.Split(strings.TrimSpace(out), "\n"); len(lines) != 2 || !strings.Contains(lines[0], "commits/s") || !strings.Contains(lines[1], "tcp") {
+		t.Errorf("%s", out)
+	}
+}
+
+// --svg draws what the run printed, and says where.
+func TestBenchSVG(t *testing.T) {
+	for _, args := range [][]string{quick, quickRaft} {
+		dir := filepath.Join(t.TempDir(), "plots")
+		out, progress, err := runBench(t, append(args, "--svg="+dir)...)
+		if err != nil || out == "" {
+			t.Fatalf("%q, %v", out, err)
+		}
+		files, _ := filepath.Glob(filepath.Join(dir, args[0]+"-*.svg"))
+		if len(files) != 4 {
+			t.Errorf("%s: %v", args[0], files)
+		}
+		for _, f := range files {
+			if svg, err := os.ReadFile(f); err != nil || !strings.Contains(string(svg), "3 members") && !strings.Contains(string(svg), "2 members") {
+				t.Errorf("%s: %v: %s", f, err, svg)
+			}
+			if !strings.Contains(progress, "wrote "+f) {
+				t.Errorf("nothing about %s: %q", f, progress)
+			}
+		}
+	}
+}
+
+// The help names every flag with its default and every port.
+func TestBenchHelp(t *testing.T) {
+	var all strings.Builder
+	for _, name := range []string{"", "transport", "raft", "etcd"} {
+		out, _, err := runBench(t, strings.Fields(name+" --help")...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&all, "$ raftdv bench %s\n%s\n", name, out)
+	}
+	golden(t, "bench.help", all.String())
+	for _, port := range bench.TransportPorts() {
+		if !strings.Contains(all.String(), port) {
+			t.Errorf("nothing about %s", port)
+		}
+	}
+}
+
 func TestBenchSaysWhatIsWrong(t *testing.T) {
 	for name, tc := range map[string]struct {
 		args []string
 		want string
 	}{
-		"port":     {[]string{"transport", "--ports=pigeon"}, `"pigeon" is unknown`},
-		"members":  {[]string{"transport", "--members=1"}, "nobody to send to"},
-		"stock":    {[]string{"etcd", "--stock=/no/such/etcd", "--dv=/no/such/dv"}, "stock etcd: "},
-		"no dv":    {[]string{"etcd"}, "make build"},
-		"argument": {[]string{"transport", "x"}, "unknown command"},
+		"port":       {[]string{"transport", "--ports=pigeon"}, `"pigeon" is unknown here: use any of shm, udp, stream, grpc, tcp, rawudp, rafthttp`},
+		"raft port":  {[]string{"raft", "--ports=rawudp"}, `"rawudp" is unknown here: use any of shm, udp, stream, grpc, tcp, rafthttp`},
+		"twice":      {[]string{"transport", "--ports=udp,udp"}, "named twice"},
+		"sealed":     {[]string{"raft", "--sealed=wax"}, "use both, clear, sealed"},
+		"unsealable": {[]string{"transport", "--ports=rawudp", "--sealed=sealed"}, "encrypts nothing"},
+		"datagram":   {[]string{"transport", "--ports=rawudp", "--size=70000"}, "do not fit into a datagram"},
+		"in flight":  {[]string{"raft", "--in-flight=0"}, "use 1 to 16384"},
+		"folder":     {append(quick, "--svg=/dev/null/plots"), "name a folder"},
+		"command":    {[]string{"rafft"}, "unknown command"},
+		"number":     {[]string{"raft", "--pairs=x"}, "invalid argument"},
+		"members":    {[]string{"transport", "--members=1"}, "nobody to send to"},
+		"stock":      {[]string{"etcd", "--stock=/no/such/etcd", "--dv=/no/such/dv"}, "stock etcd: "},
+		"no dv":      {[]string{"etcd"}, "make build"},
+		"argument":   {[]string{"transport", "x"}, "unknown command"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, _, err := runBench(t, tc.args...)
@@ -82,7 +169,7 @@ func TestResultsOfAFailedRun(t *testing.T) {
 	resultsTo := func(w io.Writer, asJSON bool) *results[bench.TransportResult] {
 		cmd := newRootCmd()
 		cmd.SetOut(w)
-		r, err := newResults(cmd, output{asJSON: asJSON}, bench.WriteTransportTable, bench.TransportPlots)
+		r, err := newResults(cmd, benchOutput{asJSON: asJSON}, bench.WriteTransportTable, bench.TransportPlots)
 		if err != nil {
 			t.Fatal(err)
 		}

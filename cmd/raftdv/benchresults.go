@@ -21,13 +21,13 @@ func progress(w io.Writer) func(string, ...any) {
 	}
 }
 
-// output is what the commands that measure have in common.
-type output struct {
+// benchOutput is what the commands that measure have in common.
+type benchOutput struct {
 	asJSON bool
 	svg    string
 }
 
-func (o *output) flags(cmd *cobra.Command) {
+func (o *benchOutput) flags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&o.asJSON, "json", false, "print one JSON object for each comparison, as it is done (fields: docs/performance.md)")
 	cmd.Flags().StringVar(&o.svg, "svg", "", "folder to draw the ratios and their intervals into, one SVG file for each quantity")
 }
@@ -35,7 +35,7 @@ func (o *output) flags(cmd *cobra.Command) {
 // results prints JSON objects as they come, or one table at the end, and draws
 // plots.
 type results[R any] struct {
-	output
+	benchOutput
 	w, said io.Writer
 	enc     *json.Encoder // nil for a table
 	table   func(io.Writer, []R) error
@@ -44,14 +44,14 @@ type results[R any] struct {
 	err     error
 }
 
-func newResults[R any](cmd *cobra.Command, o output, table func(io.Writer, []R) error, plots func([]R) []bench.Plot) (*results[R], error) {
+func newResults[R any](cmd *cobra.Command, o benchOutput, table func(io.Writer, []R) error, plots func([]R) []bench.Plot) (*results[R], error) {
 	// Now, not after minutes of measuring.
 	if o.svg != "" {
 		if err := os.MkdirAll(o.svg, 0o755); err != nil {
 			return nil, fmt.Errorf("--svg: %w: name a folder that can be made or written to", err)
 		}
 	}
-	r := &results[R]{output: o, w: cmd.OutOrStdout(), said: cmd.ErrOrStderr(), table: table, plots: plots}
+	r := &results[R]{benchOutput: o, w: cmd.OutOrStdout(), said: cmd.ErrOrStderr(), table: table, plots: plots}
 	if o.asJSON {
 		r.enc = json.NewEncoder(r.w)
 	}

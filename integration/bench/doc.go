@@ -1,4 +1,5 @@
-// Package bench compares the transport with rafthttp, and etcd-dv with etcd.
+// Package bench compares the transport with rafthttp and with plainer ways to
+// carry messages, raft groups on them, and etcd-dv with etcd.
 //
 // Nothing here is judged by absolute numbers: machines differ, and one machine
 // differs from minute to minute. Both sides are measured in turn, in the same
@@ -30,8 +31,29 @@
 // A message that is lost, damaged, doubled or out of order fails the run: a
 // transport is not fast that drops what it is given.
 //
+// Beside the transport's own ports (dv.go) the same is measured over gRPC
+// streams, TCP connections and datagrams without reliability (beside.go and the
+// files named after them). The last one may lose messages: they are counted, and
+// the leader goes on when nothing has come for a while.
+//
+// # Raft
+//
+// [RunRaft] has groups of raft nodes with etcd's settings on the same systems
+// (raftmember.go), and clients that propose at the leader in closed loops
+// (raftclient.go). What raft gives to a transport is counted in one place for
+// all (count.go). Each member checks what it applies, and afterwards all are
+// compared (history.go). A measurement in which leadership changed does not
+// count and is made again on a new group.
+//
 // # Etcd
 //
 // [RunEtcd] starts one cluster of each program in processes of their own and
 // lets the same clients write to one and to the other in turn.
+//
+// # Plots
+//
+// Ratios with their intervals are drawn as SVG (plot.go, plot.svg.tmpl). It is a
+// template of this package's own: a plotting library (gonum's was looked at)
+// brings fonts and four other formats into the program, and none of them has
+// pictures that follow a reader's light or dark.
 package bench

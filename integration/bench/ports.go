@@ -25,7 +25,7 @@ type port struct {
 
 // ports in the order in which they are listed.
 var ports = []port{
-	{name: raftdv.FabricShm, make: dvPort(raftdv.FabricShm), spins: true, seals: true, raft: true, usualRaft: true},
+	{name: raftdv.FabricShm, make: dvPort(raftdv.FabricShm), spins: true, seals: true, raft: true, usual: true, usualRaft: true},
 	{name: raftdv.FabricUDP, make: dvPort(raftdv.FabricUDP), spins: true, seals: true, raft: true, usual: true, usualRaft: true},
 	{name: raftdv.FabricStream, make: dvPort(raftdv.FabricStream), spins: true, seals: true, raft: true, usual: true, usualRaft: true},
 	{name: PortGRPC, make: fixed(grpcSystem), seals: true, raft: true, usual: true},

@@ -31,7 +31,7 @@ const (
 	rttShare = 0.5
 	// openTime is what opening and closing one cell's groups takes, for the
 	// estimate.
-	openTime = 2 * time.Second
+	openTime = 800 * time.Millisecond
 )
 
 // TransportConfig says what to measure. The zero value of every field is its
