@@ -89,7 +89,7 @@ func TestBenchRaftTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if lines := strings.Split(strings.TrimSpace(out), "\n"); len(lines) != 2 || !strings.Contains(lines[0], "commits/s") || !strings.Contains(lines[1], "tcp") {
+	if lines := strings.Split(strings.TrimSpace(out), "\n"); len(lines) != 4 || !strings.Contains(lines[0], "commits/s") || !strings.Contains(lines[1], "tcp") || !strings.Contains(lines[3], "rafthttp") {
 		t.Errorf("%s", out)
 	}
 }

@@ -95,17 +95,20 @@ func (r *raftRig) result() RaftResult {
 // WriteRaftTable writes results for people.
 func WriteRaftTable(w io.Writer, results []RaftResult) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "port\tmembers\t\tin flight\tcommits/s\trafthttp\tratio\tp50 µs\trafthttp\tratio\tp99 µs\trafthttp\tratio\tµs CPU\trafthttp\tratio\t"+
-		"msgs\trafthttp\tbytes\trafthttp\twire\trafthttp\tagain\t")
+	fmt.Fprintln(t, "port\tmembers\t\tin flight\tcommits/s\t× rafthttp\tp50 µs\t× rafthttp\tp99 µs\t× rafthttp\tµs CPU\t× rafthttp\tmsgs\tbytes\twire\tagain\t")
 	for _, r := range results {
-		o, b := r.Ours, r.Rafthttp
-		fmt.Fprintf(t, "%s\t%d\t%s\t%d\t%.0f\t%.0f\t%s\t%.0f\t%.0f\t%s\t%.0f\t%.0f\t%s\t%.1f\t%.1f\t%s\t%.2f\t%.2f\t%.0f\t%.0f\t%s\t%s\t%d\t\n",
+		o := r.Ours
+		fmt.Fprintf(t, "%s\t%d\t%s\t%d\t%.0f\t%s\t%.0f\t%s\t%.0f\t%s\t%.1f\t%s\t%.2f\t%.0f\t%s\t%d\t\n",
 			r.Port, r.Members, sealedName(r.Sealed), r.InFlight,
-			o.CommitsPerS, b.CommitsPerS, interval(r.RatioCommits, r.RatioCommitsLo, r.RatioCommitsHi),
-			o.P50Us, b.P50Us, interval(r.RatioP50, r.RatioP50Lo, r.RatioP50Hi),
-			o.P99Us, b.P99Us, interval(r.RatioP99, r.RatioP99Lo, r.RatioP99Hi),
-			o.CPUUs, b.CPUUs, interval(r.RatioCPU, r.RatioCPULo, r.RatioCPUHi),
-			o.MessagesPerCommit, b.MessagesPerCommit, o.BytesPerCommit, b.BytesPerCommit, wireBytes(o), wireBytes(b), r.Repeats)
+			o.CommitsPerS, interval(r.RatioCommits, r.RatioCommitsLo, r.RatioCommitsHi), o.P50Us, interval(r.RatioP50, r.RatioP50Lo, r.RatioP50Hi),
+			o.P99Us, interval(r.RatioP99, r.RatioP99Lo, r.RatioP99Hi), o.CPUUs, interval(r.RatioCPU, r.RatioCPULo, r.RatioCPUHi),
+			o.MessagesPerCommit, o.BytesPerCommit, wireBytes(o), r.Repeats)
+	}
+	fmt.Fprintln(t, "\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t")
+	for _, r := range results {
+		b := r.Rafthttp
+		fmt.Fprintf(t, "rafthttp beside %s\t%d\t%s\t%d\t%.0f\t\t%.0f\t\t%.0f\t\t%.1f\t\t%.2f\t%.0f\t%s\t\t\n", r.Port, r.Members, sealedName(r.Sealed), r.InFlight,
+			b.CommitsPerS, b.P50Us, b.P99Us, b.CPUUs, b.MessagesPerCommit, b.BytesPerCommit, wireBytes(b))
 	}
 	return t.Flush()
 }

@@ -113,7 +113,7 @@ func WriteTransportTable(w io.Writer, results []TransportResult) error {
 	fmt.Fprintln(t, "\t\t\t\t\t\t\t\t\t\t\t\t")
 	for _, r := range results {
 		b := r.Rafthttp
-		fmt.Fprintf(t, "rafthttp\t%d\t%s\t%.0f\t\t%.2f\t\t%.1f\t%.1f\t\t\t\t\n", r.Members, sealedName(r.Sealed),
+		fmt.Fprintf(t, "rafthttp beside %s\t%d\t%s\t%.0f\t\t%.2f\t\t%.1f\t%.1f\t\t\t\t\n", r.Port, r.Members, sealedName(r.Sealed),
 			b.DeliveriesPerS, b.CPUUs, b.AllocsPerDelivery, b.RTTBlockUs)
 	}
 	if err := t.Flush(); err != nil {
