@@ -57,7 +57,7 @@ func RaftPlots(results []RaftResult) []Plot {
 func EtcdPlots(results []EtcdResult) []Plot {
 	return plotsOf("etcd", results, func(r EtcdResult) plotLabels {
 		return plotLabels{
-			fmt.Sprintf("%d members, %d clients, %s", r.Members, r.Clients, r.Paths),
+			fmt.Sprintf("%s, %s, %s", several(r.Members, "member"), several(r.Clients, "client"), r.Paths),
 			fmt.Sprintf("Clusters of processes over loopback, data in %s, values of %d bytes", r.Storage, r.Value), r.Pairs, r.Origin,
 		}
 	}, []plotKind[EtcdResult]{
@@ -74,6 +74,13 @@ func EtcdPlots(results []EtcdResult) []Plot {
 			return Interval{r.RatioCPU, r.RatioCPULo, r.RatioCPUHi}
 		}},
 	})
+}
+
+func several(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // plotKind is one quantity of a result.
