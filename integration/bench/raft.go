@@ -127,28 +127,13 @@ func RunRaft(ctx context.Context, cfg RaftConfig, report func(RaftResult)) error
 	if err := cfg.Validate(); err != nil {
 		return err
 	}
-	certs, remove, err := certificates(cfg.Sealed != Clear)
-	if err != nil {
-		return err
+	all := comparisons[raftCell, RaftResult]{
+		cells: cfg.cells(), pairs: cfg.Pairs, sealed: cfg.Sealed, estimate: cfg.Estimate(), progress: cfg.Progress,
+		run: func(ctx context.Context, c raftCell, certs *transport.TLSInfo) (RaftResult, error) {
+			return runRaftCell(ctx, cfg, c, certs)
+		},
 	}
-	defer remove()
-	cells := cfg.cells()
-	cfg.Progress("%d comparisons of %d pairs, about %v", len(cells), cfg.Pairs, cfg.Estimate().Round(time.Second))
-	left := newETA(len(cells), cfg.Estimate())
-	var errs []error
-	for i, c := range cells {
-		cfg.Progress("%d/%d: %v; %s", i+1, len(cells), c, left.next())
-		r, err := runRaftCell(ctx, cfg, c, certs)
-		switch {
-		case ctx.Err() != nil:
-			return errors.Join(append(errs, context.Cause(ctx))...)
-		case err != nil:
-			errs = append(errs, fmt.Errorf("%v: %w", c, err))
-		default:
-			report(r)
-		}
-	}
-	return errors.Join(errs...)
+	return all.make(ctx, report)
 }
 
 // raftSide is one of the two that are compared, with a group that is opened

@@ -166,28 +166,13 @@ func RunTransport(ctx context.Context, cfg TransportConfig, report func(Transpor
 	if err := cfg.Validate(); err != nil {
 		return err
 	}
-	certs, remove, err := certificates(cfg.Sealed != Clear)
-	if err != nil {
-		return err
+	all := comparisons[cell, TransportResult]{
+		cells: cfg.cells(), pairs: cfg.Pairs, sealed: cfg.Sealed, estimate: cfg.Estimate(), progress: cfg.Progress,
+		run: func(ctx context.Context, c cell, certs *transport.TLSInfo) (TransportResult, error) {
+			return runCell(ctx, cfg, c, certs)
+		},
 	}
-	defer remove()
-	cells := cfg.cells()
-	cfg.Progress("%d comparisons of %d pairs, about %v", len(cells), cfg.Pairs, cfg.Estimate().Round(time.Second))
-	left := newETA(len(cells), cfg.Estimate())
-	var errs []error
-	for i, c := range cells {
-		cfg.Progress("%d/%d: %v; %s", i+1, len(cells), c, left.next())
-		r, err := runCell(ctx, cfg, c, certs)
-		switch {
-		case ctx.Err() != nil:
-			return errors.Join(append(errs, context.Cause(ctx))...)
-		case err != nil:
-			errs = append(errs, fmt.Errorf("%v: %w", c, err))
-		default:
-			report(r)
-		}
-	}
-	return errors.Join(errs...)
+	return all.make(ctx, report)
 }
 
 func certificates(wanted bool) (*transport.TLSInfo, func(), error) {
