@@ -219,7 +219,7 @@ func TestRaftRepeatsWhenTheLeaderChanges(t *testing.T) {
 	if err != nil || r.Repeats < 1 || r.Ours.CommitsPerS <= 0 {
 		t.Errorf("%+v, %v", r, err)
 	}
-	if len(said) != r.Repeats || !strings.Contains(said[0], "measured again") {
+	if len(said) != r.Repeats || len(said) == 0 || !strings.Contains(said[0], "measured again") {
 		t.Errorf("progress: %q", said)
 	}
 }
