@@ -58,7 +58,7 @@ type Config struct {
 	// then the clock alone makes incarnations rise.
 	IncarnationFile string
 	// StockRetry is the pause before a peer that spoke rafthttp only is asked
-	// again. Default 2s.
+	// again, and before its name is looked up again. Default 2s.
 	StockRetry time.Duration
 	// TicketTimeout bounds how long a frame may stay without an ack before it
 	// is reported lost. Default 2s.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"sync"
 	"testing"
@@ -116,6 +117,7 @@ type nodeOptions struct {
 	config Config
 	tls    transport.TLSInfo
 	unix   string // path of the socket, if any
+	lookup func(context.Context, string, string) ([]netip.Addr, error)
 }
 
 // newNode listens; start starts it.
@@ -164,7 +166,7 @@ func (n *node) start(t testing.TB, o nodeOptions) {
 		n.dv = &Transport{
 			Logger: n.logger, ID: n.id, URLs: urls, ClusterID: testCluster, Raft: n.raft, Snapshotter: snapshotter, TLSInfo: o.tls,
 			ServerStats: stats.NewServerStats(name, name), LeaderStats: stats.NewLeaderStats(n.logger, name), ErrorC: n.errorC,
-			Config: o.config,
+			Config: o.config, lookup: o.lookup,
 		}
 		n.tr = n.dv
 	}

@@ -65,6 +65,7 @@ func (p *peer) watch() {
 	}
 	p.gate(heard)
 	p.proveStream()
+	p.retrySides()
 }
 
 // fresh reports whether the control stream was heard within the control

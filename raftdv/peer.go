@@ -40,9 +40,7 @@ type peer struct {
 	rows    *RowReader
 	rowMsgs []*raftpb.Message
 
-	sideMu    sync.Mutex // guards what the sessions of side fabrics were made of
-	sideKey   *controlStream
-	sideToken []byte
+	sides sides
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -99,6 +97,16 @@ func (p *peer) stop() {
 	p.wg.Wait()
 	p.deactivate(errors.New("peer removed"))
 	p.metrics.close()
+}
+
+// spawn runs f unless the peer was stopped; stop waits for it.
+func (p *peer) spawn(f func()) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.stopped {
+		p.wg.Go(f)
+	}
+	return !p.stopped
 }
 
 func (p *peer) updateURLs(urls types.URLs) {

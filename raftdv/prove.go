@@ -55,17 +55,7 @@ func (p *peer) proveStream() {
 	if s == nil || !p.proving.CompareAndSwap(false, true) {
 		return
 	}
-	p.mu.Lock()
-	stopped := p.stopped
-	if !stopped {
-		p.wg.Add(1)
-	}
-	p.mu.Unlock()
-	if stopped {
-		return
-	}
-	go func() {
-		defer p.wg.Done()
+	if !p.spawn(func() {
 		defer p.proving.Store(false)
 		if err := p.showProof(h); err != nil {
 			p.t.lg.Debug("control stream is not proven yet", zap.String("remote-peer-id", p.id.String()), zap.Error(err))
@@ -74,7 +64,9 @@ func (p *peer) proveStream() {
 		p.mu.Lock()
 		s.proven = true
 		p.mu.Unlock()
-	}()
+	}) {
+		p.proving.Store(false)
+	}
 }
 
 func (p *peer) showProof(h *hello) error {

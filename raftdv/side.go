@@ -4,6 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -67,37 +71,88 @@ func (t *Transport) offers() map[string]offer {
 	return offers
 }
 
+// errPassing wraps a reason that may pass by itself.
+type errPassing struct{ error }
+
+func (e errPassing) Unwrap() error { return e.error }
+
+// sides is what the sessions of side fabrics with a peer are made of.
+type sides struct {
+	mu    sync.Mutex // guards the fields below; a newer session must not be followed by an older one
+	key   *controlStream
+	token []byte
+	why   map[string]error // by fabric: why there is no session
+	todo  []*road          // those of why that are tried again
+
+	again atomic.Int64 // when, in Unix ns; 0: never
+}
+
 // connectSides gives side fabrics their keys, when both halves are known: the
 // secret of the stream that the lower id dialled and the token that the higher
 // id gave out over the other one.
 func (p *peer) connectSides() {
-	p.sideMu.Lock() // a newer session must not be followed by an older one
-	defer p.sideMu.Unlock()
-	lower := p.t.member() < p.member
-	p.mu.Lock()
-	key, token := p.out, p.token
-	if lower {
-		key, token = p.in, p.theirs.token
-	}
-	ready := key != nil && (!lower || token != nil && p.theirs.incarnation == key.theirs.Incarnation)
-	p.mu.Unlock()
-	if !ready || key == p.sideKey && bytes.Equal(token, p.sideToken) {
+	s := &p.sides
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key, token := p.sideSecrets()
+	if key == nil {
 		return
 	}
-	p.sideKey, p.sideToken = key, token
+	if key != s.key || !bytes.Equal(token, s.token) {
+		s.key, s.token, s.todo, s.why = key, token, nil, map[string]error{}
+		for _, r := range p.t.roads {
+			if r.side != nil {
+				s.todo = append(s.todo, r)
+			}
+		}
+	}
+	s.todo = slices.DeleteFunc(s.todo, func(r *road) bool {
+		err := p.connectSide(r, key, token)
+		if err != nil && errorText(s.why[r.name]) != err.Error() {
+			p.noSession(r, err)
+		}
+		s.why[r.name] = err
+		_, passing := errors.AsType[errPassing](err)
+		return !passing
+	})
+	if len(s.todo) > 0 {
+		s.again.Store(time.Now().Add(p.t.cfg.StockRetry).UnixNano())
+	}
+	p.setSideErr()
+}
+
+// sideSecrets are what keys are made of, nil while it is not all there.
+func (p *peer) sideSecrets() (key *controlStream, token []byte) {
+	lower := p.t.member() < p.member
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !lower {
+		return p.out, p.token
+	}
+	if p.in == nil || p.theirs.token == nil || p.theirs.incarnation != p.in.theirs.Incarnation {
+		return nil, nil
+	}
+	return p.in, p.theirs.token
+}
+
+// setSideErr is called with sides.mu held.
+func (p *peer) setSideErr() {
 	var faults []error
 	for _, r := range p.t.roads {
-		if r.side == nil {
-			continue
-		}
-		if err := p.connectSide(r, key, token); err != nil {
-			p.noSession(r, err)
+		if err := p.sides.why[r.name]; err != nil {
 			faults = append(faults, fmt.Errorf("%s: %w", r.name, err))
 		}
 	}
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.sideErr = errors.Join(faults...)
-	p.mu.Unlock()
+}
+
+// retrySides tries again what may have passed.
+func (p *peer) retrySides() {
+	if at := p.sides.again.Load(); at != 0 && time.Now().UnixNano() >= at && p.sides.again.CompareAndSwap(at, 0) {
+		p.spawn(p.connectSides)
+	}
 }
 
 func (p *peer) connectSide(r *road, key *controlStream, token []byte) error {

@@ -1,6 +1,7 @@
 package raftdv
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/types"
 
@@ -127,10 +129,26 @@ func (p *peer) resolve(offered string) (netip.AddrPort, error) {
 		u := p.urls.pick()
 		host = u.Hostname()
 	}
-	addr, err := net.ResolveUDPAddr("udp", net.JoinHostPort(host, port))
+	number, err := strconv.ParseUint(port, 10, 16)
 	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("peer offers address %q: %w: set --dv-advertise-udp there", offered, err)
+		return netip.AddrPort{}, fmt.Errorf("peer offers address %q: %w", offered, err)
 	}
-	ap := addr.AddrPort()
-	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()), nil
+	ctx, cancel := context.WithTimeout(p.ctx, lookupTimeout)
+	defer cancel()
+	addrs, err := p.t.lookup(ctx, "ip", host)
+	if err != nil {
+		return netip.AddrPort{}, errPassing{fmt.Errorf("peer offers address %q: %w: mend the name service, or set --dv-advertise-udp there", offered, err)}
+	}
+	return netip.AddrPortFrom(preferIPv4(addrs).Unmap(), uint16(number)), nil
+}
+
+// lookupTimeout bounds asking the name service for a peer's address.
+const lookupTimeout = 5 * time.Second
+
+// preferIPv4 picks as net.ResolveUDPAddr does.
+func preferIPv4(addrs []netip.Addr) netip.Addr {
+	if i := slices.IndexFunc(addrs, func(a netip.Addr) bool { return a.Unmap().Is4() }); i >= 0 {
+		return addrs[i]
+	}
+	return addrs[0]
 }

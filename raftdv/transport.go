@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -64,6 +66,7 @@ type Transport struct {
 	incarnation uint64
 	instance    []byte
 	started     time.Time
+	lookup      func(ctx context.Context, network, host string) ([]netip.Addr, error)
 	roads       []*road // in order of preference
 	rows        rowPublisher
 	streams     [classCount]atomic.Uint64 // stream sequences, by class
@@ -106,6 +109,9 @@ func (t *Transport) Start() error {
 	}
 	var err error
 	t.started = time.Now()
+	if t.lookup == nil {
+		t.lookup = net.DefaultResolver.LookupNetIP
+	}
 	if t.incarnation, err = nextIncarnation(t.cfg.IncarnationFile, t.started); err != nil {
 		return fmt.Errorf("raftdv: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -110,10 +111,22 @@ func FromEnviron() (Settings, error) {
 			continue
 		}
 		if err := s.setBy(option.env, name, value); err != nil {
-			errs = append(errs, err)
+			errs = append(errs, explainService(name, err))
 		}
 	}
 	return s, errors.Join(errs...)
+}
+
+// serviceVariable matches what Kubernetes puts into the environment for a
+// Service whose name begins with etcd-dv.
+var serviceVariable = regexp.MustCompile("^" + EnvPrefix + `(\w+_)?(SERVICE_HOST|SERVICE_PORT|PORT)(_\w+)?$`)
+
+// explainService says where a variable comes from that nobody has set.
+func explainService(name string, err error) error {
+	if !serviceVariable.MatchString(name) {
+		return err
+	}
+	return fmt.Errorf("%w; Kubernetes makes this of a Service whose name begins with etcd-dv: set enableServiceLinks: false in the pod", err)
 }
 
 // setBy sets the option that is called name in the spelling of key.

@@ -165,3 +165,20 @@ func FuzzFromConfigFile(f *testing.F) {
 		}
 	})
 }
+
+// Nobody has set what Kubernetes makes of a Service: the error says where it
+// comes from.
+func TestServiceVariables(t *testing.T) {
+	for name, want := range map[string]bool{
+		"ETCD_DV_PORT": true, "ETCD_DV_SERVICE_HOST": true, "ETCD_DV_SERVICE_PORT_CLIENT": true, "ETCD_DV_PORT_2379_TCP_ADDR": true,
+		"ETCD_DV_PEERS_SERVICE_HOST": true, "ETCD_DV_MODUS": false, "ETCD_DV_PORTAL": false,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(name, "x")
+			_, err := FromEnviron()
+			if err == nil || strings.Contains(err.Error(), "enableServiceLinks: false") != want {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
