@@ -14,6 +14,8 @@ type Config struct {
 	Seed uint64
 	// Faults of all links and members, until SetLink says otherwise.
 	Faults Faults
+	// Medium is what the fabric does when nothing goes wrong. See also [Model].
+	Medium Medium
 
 	// MaxFrame bounds patch plus body. Default 1 MiB.
 	MaxFrame int
@@ -26,7 +28,7 @@ type Config struct {
 	TicketTimeout time.Duration
 	// RetransmitAfter is the time without an ack after which a packet is sent
 	// again; it doubles each time, up to 16 times. Default: 3 × (Faults.Delay +
-	// Faults.Jitter) + 1 ms.
+	// Faults.Jitter + Medium.Cycle) + 1 ms.
 	RetransmitAfter time.Duration
 	// RowInterval is the longest time that a row waits for members that are not
 	// prompt. Default 10 ms.
@@ -66,7 +68,7 @@ type Faults struct {
 	Reorder   float64
 	ReorderBy time.Duration
 	// Bandwidth of each link in bytes per second; packets wait in the order of
-	// their lanes. 0: unlimited.
+	// their lanes. 0: unlimited. Not beside a Medium, which has a Rate.
 	Bandwidth int
 	// Handling is the time that a receiver takes for each frame: a slow
 	// receiver.
@@ -107,7 +109,8 @@ func (c *Config) Validate() error {
 		check(d.value >= 0, "%s is %v, want 0 (default) or more", d.name, d.value)
 	}
 	check(c.PauseBuffer >= 0, "PauseBuffer is %d, want 0 (default) or more", c.PauseBuffer)
-	return errors.Join(append(errs, c.Faults.Validate())...)
+	errs = append(errs, c.checkMedium()...)
+	return errors.Join(append(errs, c.Faults.Validate(), c.Medium.Validate())...)
 }
 
 // Validate lists everything that is wrong with f.
@@ -154,7 +157,7 @@ func (c Config) withDefaults() Config {
 	orInt(&c.QueueBytes, 4<<20)
 	orInt(&c.PauseBuffer, 4096)
 	orTime(&c.TicketTimeout, 5*time.Second)
-	orTime(&c.RetransmitAfter, 3*(c.Faults.Delay+c.Faults.Jitter)+time.Millisecond)
+	orTime(&c.RetransmitAfter, 3*(c.Faults.Delay+c.Faults.Jitter+c.Medium.Cycle)+time.Millisecond)
 	orTime(&c.RowInterval, 10*time.Millisecond)
 	orTime(&c.LinkTimeout, 500*time.Millisecond)
 	orTime(&c.Faults.ReorderBy, 10*time.Millisecond)

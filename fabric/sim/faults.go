@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -13,6 +14,9 @@ import (
 func (n *Network) SetLink(from, to fabric.MemberID, f Faults) error {
 	if err := f.Validate(); err != nil {
 		return err
+	}
+	if f.Bandwidth != 0 && n.hasMedium() {
+		return fmt.Errorf("sim: Faults.Bandwidth is %d bytes/s for a link of a network with a Medium.Rate: want 0", f.Bandwidth)
 	}
 	if f.ReorderBy == 0 {
 		f.ReorderBy = 10 * time.Millisecond

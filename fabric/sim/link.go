@@ -28,16 +28,21 @@ type link struct {
 	rowNext   int64 // when the row interval is over
 	rowTries  uint8
 	tx        transmitter
-	settled   []fabric.Resolution // in this event
+	rowOut    []uint64                // which of Port.published are on the wire and not acked
+	rowQueued bool                    // waits in the nic of from
+	last      [fabric.Lanes + 1]int64 // Medium.InOrder: when the newest packet arrives; the last for acks and rows
+	settled   []fabric.Resolution     // in this event
 	spare     []fabric.Resolution
 
 	// Of the receiver.
-	rowIn     *fabric.Row // received and not delivered: the newest
-	rowCount  uint64      // of the newest received: which of Port.published it is
-	busyUntil int64
-	draining  bool // an evDrain is scheduled
-	inside    bool // drain runs
-	frames    []fabric.Frame
+	rowAckQueued bool        // waits in the nic of to
+	paid         claim       // Medium.ReceiveCost: what the host works on until busyUntil
+	rowIn        *fabric.Row // received and not delivered: the newest
+	rowCount     uint64      // of the newest received: which of Port.published it is
+	busyUntil    int64
+	draining     bool // an evDrain is scheduled
+	inside       bool // drain runs
+	frames       []fabric.Frame
 }
 
 // lane is one lane of a link. Link sequences start at 1.
@@ -61,11 +66,12 @@ type lane struct {
 	rtt     int64
 
 	// Of the receiver.
-	expected uint64 // next to deliver
-	missing  uint64 // the first that did not arrive and was not given up
-	floorIn  uint64 // all below it have arrived or never will
-	in       int    // weight of what arrived and was not delivered
-	refused  bool   // something did not fit
+	expected  uint64     // next to deliver
+	missing   uint64     // the first that did not arrive and was not given up
+	floorIn   uint64     // all below it have arrived or never will
+	in        int        // weight of what arrived and was not delivered
+	refused   bool       // something did not fit
+	ackQueued *packetRun // the newest that waits in the nic
 }
 
 // record is a frame in the ring.

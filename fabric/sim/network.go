@@ -125,6 +125,7 @@ func (n *Network) handle(ev *event) {
 	case evRowAck:
 		if !ev.corrupt {
 			l.rowAcked = max(l.rowAcked, ev.lo)
+			n.rowArrived(l, l.rowAcked)
 		}
 	case evRowTimer:
 		n.rowTimer(l)
@@ -141,6 +142,9 @@ func (n *Network) handle(ev *event) {
 		n.sent(l, ev)
 	case evCall:
 		ev.call()
+	case evNIC:
+		ev.port.nic.waking = false
+		n.serve(ev.port)
 	}
 }
 
@@ -175,6 +179,9 @@ func (n *Network) Join(id fabric.MemberID, h fabric.Handler) (*Port, error) {
 		return nil, fmt.Errorf("sim: member %s with handler %v cannot join: want an id that is not 0 and a handler", id, h)
 	}
 	r, known := n.rank[id]
+	if m := &n.cfg.Medium; !known && m.scheduled() && len(n.members) == m.slots() {
+		return nil, fmt.Errorf("sim: member %s cannot join: the schedule of %s has %d slots of %v in a cycle of %v, and all are taken", id, m.Name, m.slots(), m.Slot, m.Cycle)
+	}
 	if !known {
 		r = len(n.members)
 		n.rank[id] = r

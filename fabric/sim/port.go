@@ -25,9 +25,12 @@ type Port struct {
 	dead        bool
 	paused      bool
 	stalls      int
-	held        []event // while paused
-	heldPackets int     // of held, those that came from outside
-	touched     []touch // by the Send that runs
+	held        []event      // while paused
+	heldPackets int          // of held, those that came from outside
+	touched     []touch      // by the Send that runs
+	accepted    []*packetRun // by the Send that runs, with a Medium
+	nic         nic
+	hostFree    int64 // Medium.ReceiveCost: until when the host handles frames
 }
 
 // touch is a run of frames that one Send adds to one lane of one link.
@@ -58,16 +61,21 @@ func (p *Port) Incarnation() uint64 { return p.inc }
 
 // Capabilities implements [fabric.Port].
 func (p *Port) Capabilities() fabric.Capabilities {
-	c := &p.n.cfg
-	return fabric.Capabilities{
+	c, m := &p.n.cfg, &p.n.cfg.Medium
+	caps := fabric.Capabilities{
 		Name: "sim", MaxFrame: c.MaxFrame, MaxRow: fabric.MaxRowSections, Multicast: true, TicketTimeout: c.TicketTimeout,
 	}
+	if p.n.hasMedium() {
+		caps.Name += "/" + m.Name
+		caps.Multicast, caps.OneSided, caps.Scheduled, caps.Lossless = m.Multicast, m.OneSided, m.scheduled(), m.Lossless
+	}
+	return caps
 }
 
 // Now implements [fabric.Port]: virtual time, off by the member's clock error.
 func (p *Port) Now() fabric.Time {
 	now := float64(p.n.now) * p.m.drift
-	return fabric.Time{Nanos: p.n.now + int64(p.m.offset) + int64(now), Error: p.n.cfg.Faults.ClockError}
+	return fabric.Time{Nanos: p.n.now + int64(p.m.offset) + int64(now), Error: p.n.cfg.Faults.ClockError, Logical: p.n.cfg.Medium.Unsynchronised}
 }
 
 // After calls f when d has passed on the network's clock, unless the member is
@@ -99,7 +107,7 @@ func (p *Port) Close() error {
 }
 
 func (p *Port) die() {
-	p.dead, p.paused, p.held = true, false, nil
+	p.dead, p.paused, p.held, p.nic = true, false, nil, nic{}
 }
 
 // Stats implements [fabric.StatsReporter].

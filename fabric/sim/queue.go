@@ -32,9 +32,10 @@ const (
 	evBye
 	evSent
 	evCall
+	evNIC
 )
 
-var kindNames = [...]string{"frames", "ack", "timer", "row", "row ack", "row timer", "drain", "up", "check", "bye", "sent", "call"}
+var kindNames = [...]string{"frames", "ack", "timer", "row", "row ack", "row timer", "drain", "up", "check", "bye", "sent", "call", "nic"}
 
 // key orders events by time, then by when they were scheduled. It holds no
 // pointer, so that the heap moves 16 bytes and no write barrier runs.

@@ -72,8 +72,12 @@ func (l *lane) advance() {
 }
 
 func (n *Network) sendAck(l *link, lane uint8, lo, hi uint64, kick bool) {
-	n.packet(l.back, event{kind: evAck, link: l, lane: lane, lo: lo, hi: hi, floor: l.lanes[lane].missing, kick: kick})
 	l.to.stats(l.from.rank).DatagramsSent++
+	if n.hasMedium() {
+		n.queueAck(l, lane, lo, hi, kick)
+		return
+	}
+	n.packet(l.back, event{kind: evAck, link: l, lane: lane, lo: lo, hi: hi, floor: l.lanes[lane].missing, kick: kick})
 }
 
 // maxBatch bounds the frames of one Deliver: those of a more urgent lane wait
@@ -99,21 +103,32 @@ func (n *Network) drain(l *link) {
 
 // deliver makes one call of the handler, if there is a reason.
 func (n *Network) deliver(l *link) bool {
-	if row := l.rowIn; row != nil {
-		l.rowIn = nil
-		l.to.h.Row(l.from.m.id, *row)
-		return true
+	if l.paid.frames > 0 {
+		return n.deliverPaid(l)
+	}
+	if l.rowIn != nil {
+		return n.deliverRow(l)
 	}
 	for i := range l.lanes {
 		if ln := &l.lanes[i]; ln.expected < ln.missing {
-			n.deliverLane(l, ln, i)
-			return true
+			return n.deliverLane(l, ln, i, maxBatch)
 		}
 	}
 	return false
 }
 
-func (n *Network) deliverLane(l *link, ln *lane, i int) {
+func (n *Network) deliverRow(l *link) bool {
+	if n.charge(l, claim{frames: 1, row: true}) {
+		return false
+	}
+	row := l.rowIn
+	l.rowIn = nil
+	l.to.h.Row(l.from.m.id, *row)
+	return true
+}
+
+// deliverLane hands over a gap, or up to limit frames.
+func (n *Network) deliverLane(l *link, ln *lane, i, limit int) bool {
 	s := &l.to.stats(l.from.rank).Lane[i]
 	if gap := n.nextGap(l, ln, fabric.Lane(i)); gap.Count > 0 {
 		s.Gaps += gap.Count
@@ -121,11 +136,14 @@ func (n *Network) deliverLane(l *link, ln *lane, i int) {
 		n.mix(gap.First<<8 | uint64(i))
 		n.mix(gap.Count)
 		l.to.h.Gap(l.from.m.id, gap)
-		return
+		return true
+	}
+	if n.charge(l, claim{frames: ln.deliverable(limit), lane: i}) {
+		return false
 	}
 	l.frames = l.frames[:0]
 	n.wire = n.wire[:0]
-	for len(l.frames) < maxBatch && ln.expected < ln.missing {
+	for len(l.frames) < limit && ln.expected < ln.missing {
 		r := ln.at(ln.expected)
 		if !r.arrived || r.kind == fabric.KindVoid {
 			break
@@ -140,6 +158,18 @@ func (n *Network) deliverLane(l *link, ln *lane, i int) {
 	l.to.h.Deliver(l.from.m.id, l.frames)
 	ln.trim()
 	n.roomAgain(l, ln, i)
+	return true
+}
+
+// deliverable is how many frames come next, without a gap, up to limit.
+func (l *lane) deliverable(limit int) (count int) {
+	for seq := l.expected; count < limit && seq < l.missing; seq++ {
+		if r := l.at(seq); !r.arrived || r.kind == fabric.KindVoid {
+			break
+		}
+		count++
+	}
+	return count
 }
 
 // roomAgain asks for what was refused.

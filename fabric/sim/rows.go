@@ -49,8 +49,12 @@ func (p *Port) checkRow(row *fabric.Row) error {
 func (n *Network) sendRow(l *link) {
 	l.rowSent = l.from.published
 	l.rowNext = n.now + int64(n.cfg.RowInterval)
-	l.from.stats(l.to.rank).RowsSent++
-	n.packet(l, event{kind: evRow, link: l, row: l.from.row, lo: l.rowSent})
+	if n.hasMedium() {
+		n.queueRow(l)
+	} else {
+		l.from.stats(l.to.rank).RowsSent++
+		n.packet(l, event{kind: evRow, link: l, row: l.from.row, lo: l.rowSent})
+	}
 	n.armRow(l, n.now+n.rto(l.rowTries))
 }
 
@@ -76,8 +80,11 @@ func (n *Network) rowTimer(l *link) {
 		l.rowTries = 0
 		return
 	}
-	if l.rowSent == p.published && l.rowTries < maxBackoff {
-		l.rowTries++
+	if l.rowSent == p.published {
+		l.rowOut = l.rowOut[:0] // they are taken for lost
+		if l.rowTries < maxBackoff {
+			l.rowTries++
+		}
 	}
 	n.sendRow(l)
 }
@@ -100,6 +107,10 @@ func (n *Network) rowArrives(l *link, ev *event) {
 		l.rowCount, l.rowIn = ev.lo, row
 		s.RowsReceived++
 		n.drain(l)
+	}
+	if n.hasMedium() {
+		n.queueRowAck(l)
+		return
 	}
 	n.packet(l.back, event{kind: evRowAck, link: l, lo: l.rowCount})
 }

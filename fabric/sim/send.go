@@ -15,6 +15,7 @@ func (p *Port) Send(batch []fabric.Outgoing) error {
 			continue
 		}
 		body := p.n.keep(o.Body)
+		again := false // somebody else has been sent this frame
 		for k, to := range o.To {
 			var patch []byte
 			if o.Patch != nil {
@@ -22,11 +23,19 @@ func (p *Port) Send(batch []fabric.Outgoing) error {
 			}
 			if err := p.sendTo(to, o, patch, body); err != nil {
 				refused = append(refused, fabric.Refusal{Index: i, To: to, Ticket: o.Ticket, Err: err})
+				continue
+			}
+			if p.n.hasMedium() {
+				p.accept(p.out[p.n.rank[to]], uint8(o.Lane), len(body), len(patch), again)
+				again = true
 			}
 		}
 	}
+	p.n.queueSend(p)
 	for _, t := range p.touched {
-		p.n.transmit(t.l, t.lane, t.first, t.l.lanes[t.lane].next)
+		if !p.n.hasMedium() {
+			p.n.transmit(t.l, t.lane, t.first, t.l.lanes[t.lane].next)
+		}
 		p.n.arm(t.l, t.lane, p.n.now+int64(p.n.cfg.RetransmitAfter))
 	}
 	p.touched = p.touched[:0]
@@ -119,8 +128,13 @@ func (n *Network) keep(b []byte) []byte {
 	return n.arena[at:len(n.arena):len(n.arena)]
 }
 
-// transmit sends frames first to end-1 as one packet.
+// transmit sends frames first to end-1 as one packet; with a Medium, frame by
+// frame.
 func (n *Network) transmit(l *link, lane int, first, end uint64) {
+	if n.hasMedium() {
+		n.queueAgain(l, lane, first, end)
+		return
+	}
 	ln := &l.lanes[lane]
 	weight := 0
 	for seq := first; seq < end; seq++ {
@@ -140,18 +154,36 @@ func (n *Network) transmit(l *link, lane int, first, end uint64) {
 }
 
 // packet puts an event that travels over a link on its way, or loses it.
-func (n *Network) packet(l *link, ev event) {
+func (n *Network) packet(l *link, ev event) { n.launch(l, ev, n.now, 1) }
+
+// launch does that for what leaves at an instant and is cut into packets: what
+// happens to one of them happens to all.
+func (n *Network) launch(l *link, ev event, at int64, packets int) {
 	f := l.faults
-	if n.isCut(l.from, l.to) || f.Loss > 0 && n.rng.Float64() < f.Loss {
+	if n.isCut(l.from, l.to) || f.Loss > 0 && n.rng.Float64() < anyOf(f.Loss, packets) {
 		return
 	}
-	if f.Duplicate > 0 && n.rng.Float64() < f.Duplicate {
-		*n.q.push(n.now + n.drawDelay(f)) = ev
+	if f.Duplicate > 0 && n.rng.Float64() < anyOf(f.Duplicate, packets) {
+		*n.q.push(n.arrival(l, &ev, at)) = ev
 	}
-	if f.Corrupt > 0 && n.rng.Float64() < f.Corrupt {
+	if f.Corrupt > 0 && n.rng.Float64() < anyOf(f.Corrupt, packets) {
 		ev.corrupt = true
 	}
-	*n.q.push(n.now + n.drawDelay(f)) = ev
+	*n.q.push(n.arrival(l, &ev, at)) = ev
+}
+
+// arrival draws when something arrives that leaves at an instant.
+func (n *Network) arrival(l *link, ev *event, at int64) int64 {
+	at += n.drawDelay(l.faults)
+	if !n.cfg.Medium.InOrder {
+		return at
+	}
+	last := &l.last[fabric.Lanes]
+	if ev.kind == evFrames {
+		last = &l.last[ev.lane]
+	}
+	*last = max(*last, at)
+	return *last
 }
 
 func (n *Network) drawDelay(f *Faults) int64 {

@@ -42,6 +42,9 @@ func (n *Network) mix(x uint64) {
 func (n *Network) trace(ev *event) {
 	n.mix(uint64(n.now))
 	who := uint64(ev.kind) | uint64(ev.lane)<<8
+	if ev.kind == evNIC {
+		who |= uint64(ev.port.rank) << 16
+	}
 	if l := ev.link; l != nil {
 		who |= uint64(l.from.rank)<<16 | uint64(l.to.rank)<<32 | (l.from.inc^l.to.inc<<8)<<48
 	}
@@ -59,6 +62,9 @@ func (ev *event) describe(n *Network) Event {
 	}
 	if ev.kind == evRowAck {
 		e.Count = 0
+	}
+	if ev.kind == evNIC {
+		e.From = ev.port.m.id
 	}
 	return e
 }

@@ -1,0 +1,266 @@
+package sim
+
+import (
+	"math"
+
+	"github.com/raftdv/dv/fabric"
+)
+
+// nic is what stands between a member and a wire that takes time: the queue of
+// what the member wants to send, to whomever.
+//
+// Invariants: a frame to one destination waits in it at most once, a row at most
+// once for each link, an ack at most once for each link, lane and run of frames;
+// so that it is bounded as the lanes are. With waking, an evNIC is scheduled.
+type nic struct {
+	urgent []*packetRun // acks and rows
+	lanes  [fabric.Lanes][]*packetRun
+	free   int64 // when the wire is free
+	waking bool
+}
+
+// packetRun is a frame, a row or an ack on its way to the wire.
+type packetRun struct {
+	kind    kind
+	lane    uint8
+	targets []target // of a frame; one, unless the fabric multicasts
+	link    *link    // of everything else: a row, an ack, a floor
+	size    int      // bytes to be cut into packets
+	sent    int      // packets that are on the wire
+	lo, hi  uint64   // of an ack; of a row lo is which of Port.published
+	kick    bool     // of an ack
+	row     *fabric.Row
+}
+
+// target is one destination's copy of a frame.
+type target struct {
+	l   *link
+	seq uint64
+}
+
+func (n *Network) hasMedium() bool { return n.cfg.Medium.Rate > 0 }
+
+// put queues a run.
+func (p *Port) put(r *packetRun) {
+	if len(r.targets) > 0 {
+		p.nic.lanes[r.lane] = append(p.nic.lanes[r.lane], r)
+	} else {
+		p.nic.urgent = append(p.nic.urgent, r)
+	}
+	p.n.serve(p)
+}
+
+// head is the run that goes next, or nil. Frames that nobody waits for any more
+// are left out.
+func (c *nic) head() (r *packetRun, from *[]*packetRun) {
+	if len(c.urgent) > 0 {
+		return c.urgent[0], &c.urgent
+	}
+	for i := range c.lanes {
+		for q := &c.lanes[i]; len(*q) > 0; *q = (*q)[1:] {
+			if (*q)[0].wanted() {
+				return (*q)[0], q
+			}
+		}
+	}
+	return nil, nil
+}
+
+// wanted drops the destinations at which a frame was settled while it waited.
+func (r *packetRun) wanted() bool {
+	kept := r.targets[:0]
+	for _, t := range r.targets {
+		if ln := &t.l.lanes[r.lane]; t.seq >= ln.base && !ln.at(t.seq).resolved {
+			kept = append(kept, t)
+		}
+	}
+	r.targets = kept
+	return len(kept) > 0
+}
+
+// serve puts on the wire what may go now, and comes back when more may.
+func (n *Network) serve(p *Port) {
+	m := &n.cfg.Medium
+	for !p.nic.waking {
+		r, queue := p.nic.head()
+		if r == nil {
+			return
+		}
+		cost := n.prepare(p, r)
+		next := m.wireTime(m.wireBytes(r.size, r.sent, 1))
+		at, until := p.window(max(n.now+cost, p.nic.free), next)
+		if at-cost > n.now {
+			p.nic.waking = true
+			n.schedule(at-cost, evNIC).port = p
+			return
+		}
+		if n.transmitSome(p, r, at, until) {
+			*queue = (*queue)[1:]
+			n.depart(p, r)
+		}
+	}
+}
+
+// prepare readies a run for its next packets and returns what that costs the
+// host.
+func (n *Network) prepare(p *Port, r *packetRun) int64 {
+	if r.sent > 0 {
+		return 0
+	}
+	switch r.kind {
+	case evRow:
+		r.row, r.lo, r.size = p.row, p.published, len(p.row.Sections)+frameOverhead
+	case evFrames:
+		if len(r.targets) == 0 {
+			return 0 // the port's own business
+		}
+	default:
+		return 0
+	}
+	return int64(n.cfg.Medium.SendCost)
+}
+
+// transmitSome puts packets of a run on the wire from an instant on, as many as
+// one burst and the window have room for. It reports whether that was the last.
+func (n *Network) transmitSome(p *Port, r *packetRun, at, until int64) (done bool) {
+	m := &n.cfg.Medium
+	total := m.packets(r.size)
+	count := min(m.burst(), total-r.sent)
+	if full := m.wireTime(m.wireBytes(r.size, r.sent, 1)); until != forever {
+		count = min(count, max(1, int((until-at)/full)))
+	}
+	p.nic.free = at + m.wireTime(m.wireBytes(r.size, r.sent, count))
+	r.sent += count
+	return r.sent == total
+}
+
+// depart lets a run go that is on the wire as a whole when nic.free is reached.
+func (n *Network) depart(p *Port, r *packetRun) {
+	l := r.link
+	switch r.kind {
+	case evFrames:
+		for _, t := range r.targets {
+			n.departFrame(p, t, r)
+		}
+		if l != nil {
+			ln := &l.lanes[r.lane]
+			n.launch(l, event{kind: evFrames, link: l, lane: r.lane, lo: ln.next, hi: ln.next, floor: ln.floor}, p.nic.free, 1)
+		}
+	case evAck:
+		ln := &l.lanes[r.lane]
+		if ln.ackQueued == r {
+			ln.ackQueued = nil
+		}
+		n.launch(l.back, event{kind: evAck, link: l, lane: r.lane, lo: r.lo, hi: r.hi, floor: ln.missing, kick: r.kick}, p.nic.free, 1)
+	case evRow:
+		l.rowQueued = false
+		l.rowOut = append(l.rowOut, r.lo)
+		p.stats(l.to.rank).RowsSent++
+		n.launch(l, event{kind: evRow, link: l, row: r.row, lo: r.lo}, p.nic.free, r.sent)
+		if r.lo < l.rowSent {
+			n.queueRow(l) // a newer one was asked for meanwhile
+		}
+	case evRowAck:
+		l.rowAckQueued = false
+		n.launch(l.back, event{kind: evRowAck, link: l, lo: l.rowCount}, p.nic.free, 1)
+	}
+}
+
+func (n *Network) departFrame(p *Port, t target, r *packetRun) {
+	ln, s := &t.l.lanes[r.lane], p.stats(t.l.to.rank)
+	ev := event{kind: evFrames, link: t.l, lane: r.lane, lo: t.seq, hi: t.seq + 1, floor: ln.floor}
+	rec := ln.at(t.seq)
+	rec.sentAt = p.nic.free
+	s.BytesSent += uint64(rec.weight)
+	s.DatagramsSent++
+	n.launch(t.l, ev, p.nic.free, r.sent)
+}
+
+// queueAgain queues frames first to end-1 of a lane that are sent again. If
+// there are none, the receiver is told what the sender has given up.
+func (n *Network) queueAgain(l *link, lane int, first, end uint64) {
+	if first == end {
+		l.from.put(&packetRun{kind: evFrames, lane: uint8(lane), link: l})
+	}
+	for seq := first; seq < end; seq++ {
+		rec := l.lanes[lane].at(seq)
+		rec.sentAt = never
+		l.from.put(&packetRun{kind: evFrames, lane: uint8(lane), targets: []target{{l, seq}}, size: int(rec.weight)})
+	}
+}
+
+// queueSend queues what a Send has accepted, in its order.
+func (n *Network) queueSend(p *Port) {
+	runs := p.accepted
+	p.accepted = nil
+	for _, r := range runs {
+		for _, t := range r.targets {
+			t.l.lanes[r.lane].at(t.seq).sentAt = never
+		}
+		p.put(r)
+	}
+}
+
+// accept notes the newest frame of a lane as a part of the Send that runs; again
+// says that it is the same frame as the one noted before, for somebody else.
+func (p *Port) accept(l *link, lane uint8, body, patch int, again bool) {
+	t := target{l, l.lanes[lane].next - 1}
+	if last := len(p.accepted) - 1; again && p.n.cfg.Medium.Multicast && last >= 0 {
+		r := p.accepted[last]
+		r.targets = append(r.targets, t)
+		r.size += patch
+		return
+	}
+	p.accepted = append(p.accepted, &packetRun{kind: evFrames, lane: lane, targets: []target{t}, size: body + patch + frameOverhead})
+}
+
+// queueAck queues an ack of what a link has received, or adds to one that waits.
+func (n *Network) queueAck(l *link, lane uint8, lo, hi uint64, kick bool) {
+	ln := &l.lanes[lane]
+	if r := ln.ackQueued; r != nil && lo <= r.hi && hi >= r.lo {
+		r.lo, r.hi, r.kick = min(r.lo, lo), max(r.hi, hi), r.kick || kick
+		return
+	}
+	r := &packetRun{kind: evAck, lane: lane, link: l, lo: lo, hi: hi, kick: kick}
+	ln.ackQueued = r
+	l.to.put(r)
+}
+
+// rowWindow bounds the versions of a row that are on the wire to one member and
+// not acked: a long path is a queue, too (P5).
+const rowWindow = 16
+
+// queueRow queues the newest row, if there is room for it on the way.
+func (n *Network) queueRow(l *link) {
+	if l.rowQueued || len(l.rowOut) == rowWindow {
+		return
+	}
+	l.rowQueued = true
+	l.from.put(&packetRun{kind: evRow, link: l})
+}
+
+// rowArrived settles the versions up to one, and makes room for a newer.
+func (n *Network) rowArrived(l *link, version uint64) {
+	for len(l.rowOut) > 0 && l.rowOut[0] <= version {
+		l.rowOut = l.rowOut[1:]
+	}
+	if newest := len(l.rowOut) - 1; n.hasMedium() && version < l.rowSent && (newest < 0 || l.rowOut[newest] < l.rowSent) {
+		n.queueRow(l)
+	}
+}
+
+func (n *Network) queueRowAck(l *link) {
+	if l.rowAckQueued {
+		return
+	}
+	l.rowAckQueued = true
+	l.to.put(&packetRun{kind: evRowAck, link: l})
+}
+
+// anyOf is the probability that something happens to one of count packets.
+func anyOf(each float64, count int) float64 {
+	if count == 1 {
+		return each
+	}
+	return 1 - math.Pow(1-each, float64(count))
+}
