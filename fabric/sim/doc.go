@@ -20,6 +20,11 @@
 // after all, an ack may be lost for a frame that arrived, frames of different
 // lanes overtake each other.
 //
+// With a [Medium] frames also take time on the wire, in packets with headers, and
+// cost the hosts time; it may multicast, keep the order, or be scheduled in slots.
+// A [Model] is a Medium and the latency of one kind of fabric, each figure with
+// its source and range: [ModelByName], [Model.Apply].
+//
 // Three states of a member differ in what still works. A member that is stalled
 // ([Network.Stall]) does not return from its handler: its port still receives
 // and acknowledges into bounded memory. One that is paused ([Network.Pause])

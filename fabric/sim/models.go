@@ -52,8 +52,11 @@ const (
 	Measured Basis = "measured"
 	// Stated by a standard or a vendor.
 	Stated Basis = "stated"
-	// Inferred from something else: the note says from what.
+	// Inferred from what a source says of something else: the note says how.
 	Inferred Basis = "inferred"
+	// Assumed: nothing about it was at hand; a guess at the right size, for which
+	// the source only gives the setting.
+	Assumed Basis = "assumed"
 )
 
 // Source is where a figure comes from.
@@ -135,11 +138,11 @@ func (f *Figure) check(fields map[string]reflect.Value) error {
 	if f.Source.Ref == "" || f.Source.Read == "" {
 		return fmt.Errorf("figure for %s: want a source, and how much of it was read", f.Field)
 	}
-	if !slices.Contains([]Basis{Measured, Stated, Inferred}, f.Basis) {
-		return fmt.Errorf("figure for %s: basis %q, want %s, %s or %s", f.Field, f.Basis, Measured, Stated, Inferred)
+	if !slices.Contains([]Basis{Measured, Stated, Inferred, Assumed}, f.Basis) {
+		return fmt.Errorf("figure for %s: basis %q, want %s, %s, %s or %s", f.Field, f.Basis, Measured, Stated, Inferred, Assumed)
 	}
-	if f.Basis == Inferred && f.Note == "" {
-		return fmt.Errorf("figure for %s: it is inferred, the note has to say from what", f.Field)
+	if (f.Basis == Inferred || f.Basis == Assumed) && f.Note == "" {
+		return fmt.Errorf("figure for %s: it is %s, the note has to say from what", f.Field, f.Basis)
 	}
 	if value, ok := number(v); ok && !(f.Low <= value && value <= f.High) {
 		return fmt.Errorf("figure for %s: %v is outside of its bounds, %v to %v", f.Field, value, f.Low, f.High)

@@ -143,8 +143,7 @@ func (n *Network) handle(ev *event) {
 	case evCall:
 		ev.call()
 	case evNIC:
-		ev.port.nic.waking = false
-		n.serve(ev.port)
+		ev.port.woken()
 	}
 }
 

@@ -11,12 +11,14 @@ import (
 //
 // Invariants: a frame to one destination waits in it at most once, a row at most
 // once for each link, an ack at most once for each link, lane and run of frames;
-// so that it is bounded as the lanes are. With waking, an evNIC is scheduled.
+// so that it is bounded as the lanes are.
 type nic struct {
 	urgent []*packetRun // acks and rows
 	lanes  [fabric.Lanes][]*packetRun
 	free   int64 // when the wire is free
-	waking bool
+	host   int64 // when the host was done with the newest that has left
+	waking bool  // an evNIC is scheduled at wakeAt
+	wakeAt int64
 }
 
 // packetRun is a frame, a row or an ack on its way to the wire.
@@ -27,6 +29,7 @@ type packetRun struct {
 	link    *link    // of everything else: a row, an ack, a floor
 	size    int      // bytes to be cut into packets
 	sent    int      // packets that are on the wire
+	since   int64    // when it was queued
 	lo, hi  uint64   // of an ack; of a row lo is which of Port.published
 	kick    bool     // of an ack
 	row     *fabric.Row
@@ -42,28 +45,32 @@ func (n *Network) hasMedium() bool { return n.cfg.Medium.Rate > 0 }
 
 // put queues a run.
 func (p *Port) put(r *packetRun) {
+	r.since = p.n.now
+	q := &p.nic.urgent
 	if len(r.targets) > 0 {
-		p.nic.lanes[r.lane] = append(p.nic.lanes[r.lane], r)
-	} else {
-		p.nic.urgent = append(p.nic.urgent, r)
+		q = &p.nic.lanes[r.lane]
 	}
+	*q = append(*q, r)
 	p.n.serve(p)
 }
 
-// head is the run that goes next, or nil. Frames that nobody waits for any more
-// are left out.
-func (c *nic) head() (r *packetRun, from *[]*packetRun) {
+// queues returns the queues that hold something, the most urgent first. Frames
+// that nobody waits for any more are left out.
+func (c *nic) queues() (list [1 + fabric.Lanes]*[]*packetRun, count int) {
 	if len(c.urgent) > 0 {
-		return c.urgent[0], &c.urgent
+		list[0], count = &c.urgent, 1
 	}
 	for i := range c.lanes {
-		for q := &c.lanes[i]; len(*q) > 0; *q = (*q)[1:] {
-			if (*q)[0].wanted() {
-				return (*q)[0], q
-			}
+		q := &c.lanes[i]
+		for len(*q) > 0 && !(*q)[0].wanted() {
+			*q = (*q)[1:]
+		}
+		if len(*q) > 0 {
+			list[count] = q
+			count++
 		}
 	}
-	return nil, nil
+	return list, count
 }
 
 // wanted drops the destinations at which a frame was settled while it waited.
@@ -80,56 +87,89 @@ func (r *packetRun) wanted() bool {
 
 // serve puts on the wire what may go now, and comes back when more may.
 func (n *Network) serve(p *Port) {
-	m := &n.cfg.Medium
-	for !p.nic.waking {
-		r, queue := p.nic.head()
-		if r == nil {
+	for {
+		queue, at, until := p.choose()
+		if queue == nil {
 			return
 		}
-		cost := n.prepare(p, r)
-		next := m.wireTime(m.wireBytes(r.size, r.sent, 1))
-		at, until := p.window(max(n.now+cost, p.nic.free), next)
-		if at-cost > n.now {
-			p.nic.waking = true
-			n.schedule(at-cost, evNIC).port = p
+		if at > n.now {
+			p.wake(at)
 			return
 		}
-		if n.transmitSome(p, r, at, until) {
+		if r := (*queue)[0]; n.transmitSome(p, r, until) {
 			*queue = (*queue)[1:]
 			n.depart(p, r)
 		}
 	}
 }
 
-// prepare readies a run for its next packets and returns what that costs the
-// host.
-func (n *Network) prepare(p *Port, r *packetRun) int64 {
-	if r.sent > 0 {
-		return 0
-	}
-	switch r.kind {
-	case evRow:
-		r.row, r.lo, r.size = p.row, p.published, len(p.row.Sections)+frameOverhead
-	case evFrames:
-		if len(r.targets) == 0 {
-			return 0 // the port's own business
+// choose returns the queue whose first run goes next: the most urgent that is
+// ready, or the one that is ready first. Its packets may be on the wire from at
+// until until.
+func (p *Port) choose() (queue *[]*packetRun, at, until int64) {
+	m := &p.n.cfg.Medium
+	list, count := p.nic.queues()
+	for _, q := range list[:count] {
+		r := (*q)[0]
+		if r.kind == evRow && r.sent == 0 {
+			r.row, r.lo, r.size = p.row, p.published, len(p.row.Sections)+frameOverhead
 		}
-	default:
-		return 0
+		ready := p.ready(r)
+		from, end := p.window(max(p.n.now, ready, p.nic.free), m.wireTime(m.wireBytes(r.size, r.sent, 1)))
+		if queue == nil || from < at {
+			queue, at, until = q, from, end
+		}
+		if at <= p.n.now {
+			break
+		}
 	}
-	return int64(n.cfg.Medium.SendCost)
+	return queue, at, until
 }
 
-// transmitSome puts packets of a run on the wire from an instant on, as many as
-// one burst and the window have room for. It reports whether that was the last.
-func (n *Network) transmitSome(p *Port, r *packetRun, at, until int64) (done bool) {
+// ready is when the host is done with a run. It takes one after the other, as
+// soon as it can: what waits for the wire or for its slot lies ready.
+func (p *Port) ready(r *packetRun) int64 {
+	if !r.costs() {
+		return r.since
+	}
+	return max(r.since, p.nic.host) + int64(p.n.cfg.Medium.SendCost)
+}
+
+// costs reports whether the host has still to work on a run: acks and floors are
+// the port's own business.
+func (r *packetRun) costs() bool {
+	return r.sent == 0 && (r.kind == evRow || len(r.targets) > 0)
+}
+
+// wake has serve called at an instant, or before.
+func (p *Port) wake(at int64) {
+	if c := &p.nic; !c.waking || at < c.wakeAt {
+		c.waking, c.wakeAt = true, at
+		p.n.schedule(at, evNIC).port = p
+	}
+}
+
+// woken is called when wake's time has come.
+func (p *Port) woken() {
+	if p.n.now >= p.nic.wakeAt {
+		p.nic.waking = false
+	}
+	p.n.serve(p)
+}
+
+// transmitSome puts packets of a run on the wire, as many as one burst and the
+// window have room for. It reports whether that was the last.
+func (n *Network) transmitSome(p *Port, r *packetRun, until int64) (done bool) {
 	m := &n.cfg.Medium
+	if r.costs() {
+		p.nic.host = p.ready(r)
+	}
 	total := m.packets(r.size)
 	count := min(m.burst(), total-r.sent)
 	if full := m.wireTime(m.wireBytes(r.size, r.sent, 1)); until != forever {
-		count = min(count, max(1, int((until-at)/full)))
+		count = min(count, max(1, int((until-n.now)/full)))
 	}
-	p.nic.free = at + m.wireTime(m.wireBytes(r.size, r.sent, count))
+	p.nic.free = n.now + m.wireTime(m.wireBytes(r.size, r.sent, count))
 	r.sent += count
 	return r.sent == total
 }
