@@ -20,4 +20,8 @@
 // what it found instead of failing: with it the suite proves that it catches
 // ports with a planted bug. [Mangle] wraps a handler so that bytes kept beyond
 // the call are found.
+//
+// [Play] is for what has to be equal rather than right: it acts out a [Script] on
+// a port, and the [Outcome] must not depend on the port's settings, nor on which
+// port it is.
 package fabrictest

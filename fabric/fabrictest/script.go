@@ -20,7 +20,7 @@ import (
 type Script struct {
 	// Members is their number.
 	Members int
-	// Options are what the script needs of a port.
+	// Options are what the script needs of a port; more may be given.
 	Options Options
 	steps   []step
 	// patience bounds each wait.
@@ -56,14 +56,16 @@ type scriptRow struct {
 }
 
 // What a script keeps to, so that no frame of it is ever refused: a member has
-// at most half of a queue under way before it sends, sends at most a quarter at
-// once, and a quarter to a member that is stalled.
+// at most half of a queue's bytes and frames under way before it sends, sends at
+// most a quarter of the bytes and scriptBatch frames at once, and a quarter of
+// the bytes to a member that is stalled.
 const (
 	scriptQueue    = 1 << 20
 	scriptMaxFrame = 100_000
-	scriptFrames   = 2000 // of a queue
-	scriptWeight   = 128  // what any port adds to a frame's bytes, at most
+	scriptFrames   = 400 // of a queue
+	scriptWeight   = 128 // what any port adds to a frame's bytes, at most
 	scriptBatch    = 40
+	scriptShare    = scriptQueue / scriptFrames // what a small frame counts for while its receiver is stalled
 )
 
 // NewScript makes a script of so many steps from a seed.
@@ -168,7 +170,7 @@ func (g *scripter) fits(f *scriptFrame, weights map[flow]int) bool {
 	for k, to := range f.to {
 		fl := flow{f.from, to, f.lane}
 		w := f.weight(k)
-		if weights[fl]+w > scriptQueue/4 || to+1 == g.stalled && g.toStalled[fl]+w > scriptQueue/4 {
+		if weights[fl]+w > scriptQueue/4 || to+1 == g.stalled && g.toStalled[fl]+max(w, scriptShare) > scriptQueue/4 {
 			return false
 		}
 	}
@@ -176,7 +178,7 @@ func (g *scripter) fits(f *scriptFrame, weights map[flow]int) bool {
 		fl := flow{f.from, to, f.lane}
 		weights[fl] += f.weight(k)
 		if to+1 == g.stalled {
-			g.toStalled[fl] += f.weight(k)
+			g.toStalled[fl] += max(f.weight(k), scriptShare)
 		}
 	}
 	return true

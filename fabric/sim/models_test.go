@@ -158,3 +158,19 @@ func TestApplyKeepsTheRest(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 }
+
+// TestModelsDeliverTheSame: how long things take changes, what is delivered does
+// not: the same script has the same outcome on every model.
+func TestModelsDeliverTheSame(t *testing.T) {
+	script := fabrictest.NewScript(31, 80)
+	want := script.Expected()
+	for _, m := range append(Models(), Model{Name: "no model"}) {
+		t.Run(m.Name, func(t *testing.T) {
+			cfg := Config{Seed: Seed(t, 9)}
+			m.Apply(&cfg)
+			if d := fabrictest.Play(t, factory(cfg), script).Diff(want); d != nil {
+				t.Errorf("%s", strings.Join(d, "\n"))
+			}
+		})
+	}
+}

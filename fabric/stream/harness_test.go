@@ -33,6 +33,7 @@ type network struct {
 	tls     bool
 	relayed bool // through a relay that can be cut
 	writer  bool // no inline writes
+	flip    bool // a checksum where none is needed, and none where one is
 }
 
 // wrap puts TLS on a connection.
@@ -51,7 +52,7 @@ func (n network) server(c net.Conn) net.Conn {
 }
 
 func (n network) session(incarnation uint64, conn net.Conn) Session {
-	s := Session{PeerIncarnation: incarnation, Checksum: !n.tls}
+	s := Session{PeerIncarnation: incarnation, Checksum: n.tls == n.flip}
 	if t, ok := conn.(*tls.Conn); ok {
 		s.Socket = t.NetConn()
 	}
