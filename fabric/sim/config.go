@@ -51,7 +51,8 @@ type Config struct {
 }
 
 // Faults is all that goes wrong by itself. The zero value: nothing, and frames
-// take no time. Probabilities are per packet, from 0 to 1.
+// take no time. Probabilities are per packet, from 0 to 1; with a Medium that
+// cuts frames into packets, what happens to one packet happens to the frame.
 type Faults struct {
 	// Delay is the least time that a packet takes, Jitter the mean of the
 	// exponentially distributed time that is added to it.

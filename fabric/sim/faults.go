@@ -133,7 +133,8 @@ func (n *Network) Kill(id fabric.MemberID) {
 }
 
 // SetClock sets a member's clock off: by an offset, and by drift (1e-6 is one
-// microsecond a second). Now still claims Faults.ClockError.
+// microsecond a second; more than -1). Now still claims Faults.ClockError. On a
+// scheduled Medium the member's slots move with its clock.
 func (n *Network) SetClock(id fabric.MemberID, offset time.Duration, drift float64) {
 	m := n.port(id).m
 	m.offset, m.drift = offset, drift
