@@ -67,13 +67,13 @@ func (o *Outcome) fault(format string, args ...any) {
 }
 
 // maxDifferences keeps two runs that have nothing in common from flooding the
-// output.
-const maxDifferences = 12
+// output: so many lines of each kind.
+const maxDifferences = 6
 
 // Diff says in what o differs from want, a few lines at most; nothing if they
 // are equal.
 func (o *Outcome) Diff(want *Outcome) []string {
-	d := differences{}
+	var d, lanes, tickets, rows differences
 	for _, w := range o.wrong {
 		d.add("%s", w)
 	}
@@ -82,20 +82,20 @@ func (o *Outcome) Diff(want *Outcome) []string {
 	}
 	for _, pair := range keys(o.lanes, want.lanes) {
 		for lane := range fabric.Lanes {
-			d.lane(pair, lane, of(o.lanes[pair], lane), of(want.lanes[pair], lane))
+			lanes.lane(pair, lane, of(o.lanes[pair], lane), of(want.lanes[pair], lane))
 		}
 	}
 	for _, key := range keys(o.tickets, want.tickets) {
 		if got, w := o.tickets[key], want.tickets[key]; got != w {
-			d.add("ticket %d of %s at %s: %q, want %q", key.ticket, key.from, key.to, got, w)
+			tickets.add("ticket %d of %s at %s: %q, want %q", key.ticket, key.from, key.to, got, w)
 		}
 	}
 	for _, pair := range keys(o.rows, want.rows) {
 		if got, w := o.rows[pair], want.rows[pair]; got != w {
-			d.add("row of %s at %s: %q, want %q", pair[0], pair[1], got, w)
+			rows.add("row of %s at %s: %q, want %q", pair[0], pair[1], got, w)
 		}
 	}
-	return d.lines
+	return slices.Concat(d.lines, lanes.lines, tickets.lines, rows.lines)
 }
 
 type differences struct{ lines []string }
@@ -111,13 +111,13 @@ func (d *differences) lane(pair [2]fabric.MemberID, lane int, got, want []arriva
 	for i := range max(len(got), len(want)) {
 		switch {
 		case i >= len(got):
-			d.add("%s to %s in %v: %d frames, want %d; the first that is missing: %+v", pair[0], pair[1], fabric.Lane(lane), len(got), len(want), want[i])
+			d.add("%s to %s in %v: delivered %d frames, want %d; the first that is missing: %+v", pair[0], pair[1], fabric.Lane(lane), len(got), len(want), want[i])
 			return
 		case i >= len(want):
-			d.add("%s to %s in %v: %d frames, want %d; the first too many: %+v", pair[0], pair[1], fabric.Lane(lane), len(got), len(want), got[i])
+			d.add("%s to %s in %v: delivered %d frames, want %d; the first too many: %+v", pair[0], pair[1], fabric.Lane(lane), len(got), len(want), got[i])
 			return
 		case got[i] != want[i]:
-			d.add("%s to %s in %v: frame %d is %+v, want %+v", pair[0], pair[1], fabric.Lane(lane), i, got[i], want[i])
+			d.add("%s to %s in %v: delivered frame %d is %+v, want %+v", pair[0], pair[1], fabric.Lane(lane), i, got[i], want[i])
 			return
 		}
 	}

@@ -18,7 +18,10 @@ const scriptPatience = time.Minute
 // What the script cannot go on without fails tb.
 func Play(tb testing.TB, f Factory, s *Script) *Outcome {
 	tb.Helper()
-	p := &player{tb: tb, s: s, ids: memberIDs(s.Members), poke: make(chan struct{}, 1), out: newOutcome(), pending: make(map[flow]int), count: make(map[flow]int), frames: make(map[uint64]*scriptFrame)}
+	p := &player{
+		tb: tb, s: s, ids: memberIDs(s.Members), poke: make(chan struct{}, 1), out: newOutcome(), stalled: -1,
+		unsettled: make(map[flow]load), undelivered: make(map[flow]load), frames: make(map[uint64]*scriptFrame),
+	}
 	handlers := make(map[fabric.MemberID]fabric.Handler)
 	for rank, id := range p.ids {
 		a := &scriptActor{p: p, rank: rank, up: make(map[fabric.MemberID]bool), versions: make(map[fabric.MemberID]uint64)}
@@ -55,9 +58,19 @@ type player struct {
 	done    bool // what is told from now on comes from closing
 	out     *Outcome
 	arrived int
-	pending map[flow]int // bytes that are not settled
-	count   map[flow]int // frames likewise
 	frames  map[uint64]*scriptFrame
+	stalled int // a rank, or -1
+	// What is under way. A frame can be in memory, and its ticket acked, that
+	// still takes credit until it is handed over.
+	unsettled, undelivered map[flow]load
+}
+
+// load is so many bytes and frames.
+type load struct{ bytes, frames int }
+
+func add(m map[flow]load, fl flow, bytes, frames int) {
+	l := m[fl]
+	m[fl] = load{l.bytes + bytes, l.frames + frames}
 }
 
 // scriptActor is a member's handler.
@@ -101,8 +114,8 @@ func (p *player) send(batch []scriptFrame) {
 		p.frames[f.ticket] = f
 		for k, to := range f.to {
 			fl := flow{from, to, f.lane}
-			p.pending[fl] += f.weight(k)
-			p.count[fl]++
+			add(p.unsettled, fl, f.weight(k), 1)
+			add(p.undelivered, fl, f.weight(k), 1)
 		}
 	}
 	p.mu.Unlock()
@@ -120,17 +133,21 @@ func (p *player) send(batch []scriptFrame) {
 // room reports whether a member may send another batch; mu is held, as in all
 // conditions.
 func (p *player) room(from int) bool {
-	for fl, bytes := range p.pending {
-		if fl.from == from && (bytes > scriptQueue/2 || p.count[fl] > scriptFrames/2) {
-			return false
+	for _, m := range []map[flow]load{p.unsettled, p.undelivered} {
+		for fl, l := range m {
+			// To a stalled member a script sends no more than a quarter, and it
+			// may neither ack nor deliver that.
+			if fl.from == from && fl.to != p.stalled && (l.bytes > scriptQueue/4 || l.frames > scriptFrames/4) {
+				return false
+			}
 		}
 	}
 	return true
 }
 
 func (p *player) settled() bool {
-	for _, bytes := range p.pending {
-		if bytes > 0 {
+	for _, l := range p.unsettled {
+		if l.frames > 0 {
 			return false
 		}
 	}
@@ -163,6 +180,7 @@ func (p *player) rowsArrived() bool {
 }
 
 func (p *player) stall(rank int) {
+	p.note(func() { p.stalled = rank })
 	if p.c.Stall != nil {
 		p.c.Stall(p.ids[rank])
 		return
@@ -173,6 +191,7 @@ func (p *player) stall(rank int) {
 }
 
 func (p *player) resume(rank int) {
+	p.note(func() { p.stalled = -1 })
 	if p.c.Unstall != nil {
 		p.c.Unstall(p.ids[rank])
 		return
@@ -224,7 +243,7 @@ func (p *player) await(what string, cond func() bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	want, _ := p.s.frames()
-	p.tb.Fatalf("%s: not within %v; %d of %d frames have arrived, %q, not settled: %v", what, p.s.patience, p.arrived, want, p.out.wrong, p.pending)
+	p.tb.Fatalf("%s: not within %v; %d of %d frames have arrived, %q, not settled: %v", what, p.s.patience, p.arrived, want, p.out.wrong, p.unsettled)
 }
 
 // wait is await for what the script can go on without.
@@ -285,6 +304,7 @@ func (a *scriptActor) Deliver(from fabric.MemberID, frames []fabric.Frame) {
 	a.p.note(func() {
 		for _, x := range list {
 			a.p.out.arrive(from, a.id(), x)
+			a.p.takeOff(a.p.undelivered, x.stream, a.id())
 		}
 		a.p.arrived += len(list)
 		gate = a.gate
@@ -314,22 +334,21 @@ func (a *scriptActor) Resolve(settled []fabric.Resolution) {
 	a.p.note(func() {
 		for _, r := range settled {
 			a.p.out.settle(a.id(), r)
-			a.settle(r)
+			a.p.takeOff(a.p.unsettled, r.Ticket, r.To)
 		}
 	})
 }
 
-// settle takes a ticket off what is under way.
-func (a *scriptActor) settle(r fabric.Resolution) {
-	f := a.p.frames[r.Ticket]
-	if f == nil || f.from != a.rank {
-		return // Diff tells
+// takeOff takes a frame at one destination off what is under way. One that the
+// script does not know is for Diff to tell of.
+func (p *player) takeOff(m map[flow]load, ticket uint64, at fabric.MemberID) {
+	f := p.frames[ticket]
+	if f == nil {
+		return
 	}
 	for k, to := range f.to {
-		if a.p.ids[to] == r.To {
-			fl := flow{f.from, to, f.lane}
-			a.p.pending[fl] -= f.weight(k)
-			a.p.count[fl]--
+		if p.ids[to] == at {
+			add(m, flow{f.from, to, f.lane}, -f.weight(k), -1)
 		}
 	}
 }

@@ -56,9 +56,9 @@ type scriptRow struct {
 }
 
 // What a script keeps to, so that no frame of it is ever refused: a member has
-// at most half of a queue's bytes and frames under way before it sends, sends at
-// most a quarter of the bytes and scriptBatch frames at once, and a quarter of
-// the bytes to a member that is stalled.
+// at most a quarter of a queue's bytes and frames under way before it sends, sends
+// at most a quarter of the bytes and scriptBatch frames at once, and a quarter to
+// a member that is stalled.
 const (
 	scriptQueue    = 1 << 20
 	scriptMaxFrame = 100_000
