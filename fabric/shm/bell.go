@@ -1,6 +1,7 @@
 package shm
 
 import (
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,10 +17,11 @@ type ringer struct {
 	// woken is the last sleep that this ringer has ended. Others may have done
 	// it too: whoever says so may have died before it did.
 	woken atomic.Uint32
+	event event
 }
 
-func (r *ringer) attach(m *memory) {
-	r.rings, r.asleep = word32(m.b, 0), word32(m.b, bellSleepAt)
+func (r *ringer) attach(m *memory, e event) {
+	r.rings, r.asleep, r.event = word32(m.b, 0), word32(m.b, bellSleepAt), e
 }
 
 // ring tells the owner to look. The number changes first: an owner that is
@@ -27,18 +29,22 @@ func (r *ringer) attach(m *memory) {
 func (r *ringer) ring() {
 	r.rings.Add(1)
 	if sleep := r.asleep.Load(); sleep != 0 && r.woken.Swap(sleep) != sleep {
-		futexWake(r.rings)
+		r.event.set()
 	}
 }
 
 // bell is the owner's end. A reader that was taken for stuck may sleep beside
-// its successor for a moment: whoever rings wakes both.
+// its successor for a moment: the event wakes one of them, who wakes the next.
 type bell struct {
 	ringer
-	mem      *memory
-	mu       sync.Mutex
-	sleeps   uint32 // so far; guarded by mu
-	sleepers int    // now; guarded by mu
+	mem     *memory
+	file    *os.File // of the event
+	scratch [8]byte  // what is read from file, one at a time
+
+	mu       sync.Mutex // guards the fields below
+	sleeps   uint32     // so far
+	sleepers int        // now
+	deadline time.Time  // of file
 }
 
 func newBell() (*bell, error) {
@@ -46,16 +52,28 @@ func newBell() (*bell, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &bell{mem: m}
-	b.attach(m)
+	e, file, err := newEvent()
+	if err != nil {
+		m.release()
+		return nil, err
+	}
+	b := &bell{mem: m, file: file}
+	b.attach(m, e)
 	return b, nil
+}
+
+// release gives up what the bell is made of; nobody rings it here any more.
+func (b *bell) release() {
+	b.mem.release()
+	b.file.Close()
 }
 
 // value is the number of rings. Whoever reads it, then looks for work and finds
 // none may sleep until it changes.
 func (b *bell) value() uint32 { return b.rings.Load() }
 
-// sleep blocks until the number of rings is not seen any more, or may.
+// sleep blocks until the number of rings is not seen any more, or may. It may
+// return without a reason.
 func (b *bell) sleep(seen uint32) {
 	b.mu.Lock()
 	if b.sleeps++; b.sleeps == 0 { // the number after the largest: 0 is for awake
@@ -63,13 +81,23 @@ func (b *bell) sleep(seen uint32) {
 	}
 	b.sleepers++
 	b.asleep.Store(b.sleeps)
+	// The deadline is moved once in a while, not each time.
+	if now := time.Now(); b.deadline.Sub(now) < bellPatience/2 {
+		b.deadline = now.Add(bellPatience)
+		_ = b.file.SetReadDeadline(b.deadline) // an eventfd has deadlines
+	}
 	b.mu.Unlock()
 	if b.rings.Load() == seen {
-		futexWait(b.rings, seen, bellPatience)
+		_, _ = b.file.Read(b.scratch[:]) // whatever comes out: look
 	}
 	b.mu.Lock()
-	if b.sleepers--; b.sleepers == 0 {
+	b.sleepers--
+	next := b.sleepers > 0
+	if !next {
 		b.asleep.Store(0)
 	}
 	b.mu.Unlock()
+	if next {
+		b.event.set()
+	}
 }

@@ -175,9 +175,9 @@ func barePair(b *testing.B) (x, y *bareEnd) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		b.Cleanup(bl.mem.release)
+		b.Cleanup(bl.release)
 		ends[i].bell = bl
-		ends[1-i].far.attach(bl.mem)
+		ends[1-i].far.attach(bl.mem, bl.event)
 		half := m.b[i*slots*DefaultSlotSize:][:slots*DefaultSlotSize]
 		ends[i].out, ends[1-i].in = newRingWriter(half, DefaultSlotSize), newRingReader(half, DefaultSlotSize)
 	}

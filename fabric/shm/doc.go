@@ -9,13 +9,14 @@
 // user). Of two members the one with the lower id dials. Both ends are asked for
 // their user (SO_PEERCRED), say hello with a proof that they know the session's
 // key, and hand over the memory that they own as descriptors (SCM_RIGHTS): a
-// memfd whose size is sealed. No file holds it, so that it vanishes with the last
-// process that maps it. After the hellos the connection carries nothing; the
-// kernel closes it when either process ends, however it ends, and that is how
-// the other one learns it, at once. Then tickets in flight are lost, what the
-// dead wrote whole is still delivered, the link goes down, and the memory is
-// given up. The next meeting gets fresh memory. A socket that a killed process
-// left behind is replaced by its successor: a lock tells whether it has one.
+// memfd whose size is sealed, and the event of their doorbell. No file holds the
+// memory, so that it vanishes with the last process that maps it. After the
+// hellos the connection carries nothing; the kernel closes it when either
+// process ends, however it ends, and that is how the other one learns it, at
+// once. Then tickets in flight are lost, what the dead wrote whole is still
+// delivered, the link goes down, and the memory is given up. The next meeting
+// gets fresh memory. A socket that a killed process left behind is replaced by
+// its successor: a lock tells whether it has one.
 //
 // # What is in the memory
 //
@@ -37,7 +38,7 @@
 // its peers map:
 //
 //	offset          size       content                                     written by
-//	     0          4          number of rings, the futex                   everybody
+//	     0          4          number of rings                              everybody
 //	    64          4          number of the sleep, 0 while awake           the owner
 //
 // A slot is that of package fabric: length first, valid word with a generation
@@ -71,10 +72,11 @@
 // # Waiting
 //
 // The reader looks at its doorbell for Config.Spin where a processor is free
-// and as long as that pays, then it sleeps in futex(2). A ring is an atomic
-// addition, and a system call only if the owner sleeps and this ringer has not
-// woken it from that sleep yet. (Not: "if nobody has". Whoever took that upon
-// itself may have been killed before it did.)
+// and as long as that pays, then it sleeps until its event is set: an eventfd,
+// handed over with the doorbell, in Go's poller. A ring is an atomic addition,
+// and a system call only if the owner sleeps and this ringer has not woken it
+// from that sleep yet. (Not: "if nobody has". Whoever took that upon itself may
+// have been killed before it did.)
 //
 // # Who owns what
 //

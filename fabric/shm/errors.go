@@ -10,7 +10,7 @@ import (
 // Reasons for which a port cannot be opened, a session is refused or a link is
 // down. Test with errors.Is; what a Handler sees in LinkState.Err wraps them.
 var (
-	// ErrUnsupported: this system has no sealed shared memory or no futex.
+	// ErrUnsupported: this system has no sealed shared memory or no eventfd.
 	ErrUnsupported = fmt.Errorf("shared memory between processes needs Linux; use the stream or udp fabric: %w", errors.ErrUnsupported)
 	// ErrDirectory: the rendezvous directory cannot be trusted or used.
 	ErrDirectory = errors.New("rendezvous directory cannot be used")
@@ -39,7 +39,8 @@ var (
 	ErrProtocol = errors.New("peer broke the protocol")
 	// ErrBadHello: a rendezvous message that no member writes.
 	ErrBadHello = protocolError("bad rendezvous message")
-	// ErrBadMemory: a file descriptor that is not sealed memory of the size stated.
+	// ErrBadMemory: a file descriptor that is not sealed memory of the size stated,
+	// or no event.
 	ErrBadMemory = protocolError("memory is not what was stated")
 	// ErrBadSlot: a slot that no sender writes.
 	ErrBadSlot = protocolError("bad slot")

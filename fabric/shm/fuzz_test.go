@@ -72,7 +72,7 @@ func newFuzzWorld() *fuzzWorld {
 	h.p = p
 	heap := func(n int) *memory { return &memory{b: make([]byte, n), fd: -1} }
 	pe := &peer{port: p, id: mate, recvInc: 1, recv: h.next, send: h.next}
-	s := newSession(nil, heap(p.shape.size()), heap(p.shape.size()), heap(bellLen), p.shape,
+	s := newSession(nil, heap(p.shape.size()), heap(p.shape.size()), heap(bellLen), -1, p.shape,
 		&hello{shape: p.shape, next: h.next, fromInc: 1})
 	pe.sess, pe.told = s, s
 	return &fuzzWorld{p, pe, s, h, newDeliverer(cfg.SlotSize)}

@@ -60,7 +60,7 @@ func newLiar(tb testing.TB, p *Port) *liar {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	conn, answer, files, err := dialAs(tb, p, nil, b.mem.fd, own.fd)
+	conn, answer, files, err := dialAs(tb, p, nil, b.mem.fd, int(b.event), own.fd)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func newLiar(tb testing.TB, p *Port) *liar {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	b.mem.release()
+	b.release()
 	l := &liar{session: s}
 	tb.Cleanup(l.close)
 	return l

@@ -1,6 +1,7 @@
 package shm
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -239,7 +240,7 @@ func (p *Port) hello(pe *peer, w *wanted) []byte {
 
 // say sends a hello with what goes with it.
 func (p *Port) say(conn *net.UnixConn, b []byte, own *memory) error {
-	return send(conn, b, p.bell.mem.fd, own.fd)
+	return send(conn, b, p.bell.mem.fd, int(p.bell.event), own.fd)
 }
 
 // check says whether a hello is that of the peer of a session.
@@ -258,28 +259,40 @@ func (p *Port) check(h *hello, b []byte, pe *peer, w *wanted) error {
 
 // build maps what the peer has sent, and takes care of all descriptors and, if
 // it fails, of own; nil: it is made here.
-func (p *Port) build(conn *net.UnixConn, h *hello, fds []int, own *memory) (_ *memory, s *session, err error) {
-	var bellMem, far *memory
-	if len(fds) != 2 {
-		closeAll(fds)
-		err = fmt.Errorf("%w: %d descriptors, want 2", ErrBadHello, len(fds))
-	} else if bellMem, err = openMemory(fds[0], bellLen); err != nil {
-		closeAll(fds[1:])
-	} else {
-		far, err = openMemory(fds[1], h.shape.size())
-	}
+func (p *Port) build(conn *net.UnixConn, h *hello, fds []int, own *memory) (*memory, *session, error) {
+	bellMem, e, far, err := openAll(fds, h.shape.size())
 	if err == nil && own == nil {
 		own, err = newMemory("dv-segment", p.shape.size())
 	}
 	if err == nil {
-		return own, newSession(conn, own, far, bellMem, p.shape, h), nil
+		return own, newSession(conn, own, far, bellMem, e, p.shape, h), nil
 	}
 	for _, m := range []*memory{bellMem, far, own} {
 		if m != nil {
 			m.release()
 		}
 	}
+	if e >= 0 {
+		e.close()
+	}
 	return nil, nil, err
+}
+
+// wantedFiles are those of a hello: the doorbell's memory, its event, the
+// segment.
+const wantedFiles = 3
+
+// openAll takes the descriptors of a hello, and closes those that it does not
+// return; e is -1 if it is not returned.
+func openAll(fds []int, size int) (bellMem *memory, e event, far *memory, err error) {
+	if len(fds) != wantedFiles {
+		closeAll(fds)
+		return nil, -1, nil, fmt.Errorf("%w: %d descriptors, want %d", ErrBadHello, len(fds), wantedFiles)
+	}
+	bellMem, first := openMemory(fds[0], bellLen)
+	e, second := openEvent(fds[1])
+	far, third := openMemory(fds[2], size)
+	return bellMem, e, far, cmp.Or(first, second, third)
 }
 
 // watch waits for the end of the connection.

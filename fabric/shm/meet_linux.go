@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxFiles bounds the descriptors of one message; two are wanted.
-const maxFiles = 4
+// maxFiles bounds the descriptors of one message: more than are wanted.
+const maxFiles = wantedFiles + 2
 
 // takePlace prepares the directory and listens at this member's place in it. What
 // a killed process has left there is replaced: the lock went with it.

@@ -30,7 +30,13 @@ func TestStrangersAreRefused(t *testing.T) {
 		return m
 	}
 	bell, segment := memory(bellLen), memory(p.shape.size())
-	good := []int{bell.fd, segment.fd}
+	e, file, err := newEvent()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	event := int(e)
+	good := []int{bell.fd, event, segment.fd}
 	before := openFiles(t)
 	for name, tc := range map[string]struct {
 		edit func(*hello, *[]byte)
@@ -54,10 +60,12 @@ func TestStrangersAreRefused(t *testing.T) {
 		"more slots than memory":   {func(h *hello, _ *[]byte) { h.shape.slots[2]++ }, good, "memory is not"},
 		"no descriptors":           {nil, nil, "0 descriptors"},
 		"one descriptor":           {nil, []int{bell.fd}, "1 descriptors"},
-		"three descriptors":        {nil, []int{bell.fd, segment.fd, bell.fd}, "3 descriptors"},
-		"more descriptors":         {nil, []int{bell.fd, bell.fd, bell.fd, bell.fd, bell.fd, bell.fd}, "longer"},
-		"the wrong way round":      {nil, []int{segment.fd, bell.fd}, "memory is not"},
-		"no memory":                {nil, []int{bell.fd, 0}, "memory is not"},
+		"two descriptors":          {nil, []int{bell.fd, segment.fd}, "2 descriptors"},
+		"four descriptors":         {nil, []int{bell.fd, event, segment.fd, bell.fd}, "4 descriptors"},
+		"more descriptors":         {nil, []int{bell.fd, bell.fd, bell.fd, bell.fd, bell.fd, bell.fd, bell.fd, bell.fd}, "longer"},
+		"the wrong way round":      {nil, []int{segment.fd, event, bell.fd}, "memory is not"},
+		"no memory":                {nil, []int{bell.fd, event, 0}, "memory is not"},
+		"no event":                 {nil, []int{bell.fd, segment.fd, segment.fd}, "not an event"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn, answer, fds, err := dialAs(t, p, tc.edit, tc.fds...)

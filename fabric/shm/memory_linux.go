@@ -3,10 +3,6 @@ package shm
 import (
 	"errors"
 	"fmt"
-	"math"
-	"sync/atomic"
-	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -79,24 +75,4 @@ func (m *memory) release() {
 		_ = unix.Munmap(m.b)
 		m.b = nil
 	}
-}
-
-// The two operations of futex(2); without FUTEX_PRIVATE_FLAG, so that
-// processes meet.
-const (
-	futexOpWait = 0
-	futexOpWake = 1
-)
-
-// futexWait blocks while the word has a value, for at most a time. It may
-// return without a reason.
-func futexWait(w *atomic.Uint32, value uint32, most time.Duration) {
-	ts := unix.NsecToTimespec(int64(most))
-	// The scheduler is told: other goroutines go on meanwhile.
-	_, _, _ = unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(w)), futexOpWait, uintptr(value), uintptr(unsafe.Pointer(&ts)), 0, 0)
-}
-
-// futexWake wakes whoever waits at the word.
-func futexWake(w *atomic.Uint32) {
-	_, _, _ = unix.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(w)), futexOpWake, math.MaxInt32, 0, 0, 0)
 }

@@ -332,7 +332,7 @@ func (p *Port) stop() bool {
 			pe.told.release()
 		}
 	}
-	p.bell.mem.release()
+	p.bell.release()
 	return true
 }
 

@@ -5,6 +5,7 @@ package shm
 import (
 	"errors"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -293,9 +294,9 @@ func TestBellMissesNoRing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer b.mem.release()
+	defer b.release()
 	var other ringer
-	other.attach(b.mem)
+	other.attach(b.mem, b.event)
 	const rounds = 20000
 	turn, lost := make(chan struct{}), 0
 	go func() {
@@ -347,4 +348,40 @@ func TestSendLooksForCreditItself(t *testing.T) {
 	release()
 	atA.await(t, "all tickets", func() bool { return len(atA.resolved) == maxOwed })
 	sendOne(t, a, self, fabric.LaneAppend, 1<<41, nil)
+}
+
+// Two readers may sleep at the same time, one of them retired: a ring wakes
+// both, although an event wakes one.
+func TestBellWakesAllSleepers(t *testing.T) {
+	b, err := newBell()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.deadline = time.Now().Add(time.Hour) // no help from there
+	if err := b.file.SetReadDeadline(b.deadline); err != nil {
+		t.Fatal(err)
+	}
+	seen, woken := b.value(), make(chan struct{})
+	for range 2 {
+		go func() {
+			for b.value() == seen {
+				b.sleep(seen)
+			}
+			woken <- struct{}{}
+		}()
+	}
+	for both := false; !both; runtime.Gosched() {
+		b.mu.Lock()
+		both = b.sleepers == 2
+		b.mu.Unlock()
+	}
+	b.ring()
+	for n := range 2 {
+		select {
+		case <-woken:
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%d of 2 sleepers were woken", n)
+		}
+	}
+	b.release()
 }

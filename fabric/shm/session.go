@@ -61,12 +61,12 @@ type inLane struct {
 }
 
 // newSession lays the rings over the memory of both. shape is that of far.
-func newSession(conn *net.UnixConn, own, far, bellMem *memory, mine geometry, h *hello) *session {
+func newSession(conn *net.UnixConn, own, far, bellMem *memory, e event, mine geometry, h *hello) *session {
 	s := &session{
 		conn: conn, incarnation: h.fromInc, own: own, far: far, bellMem: bellMem, shape: h.shape, start: h.next,
 		row: rowWriter{segment: far.b}, rows: rowReader{segment: own.b},
 	}
-	s.bell.attach(bellMem)
+	s.bell.attach(bellMem, e)
 	s.refs.Store(1)
 	for i := range s.lane {
 		s.lane[i].ring = newRingWriter(h.shape.ring(far.b, i), h.shape.slot)
@@ -83,6 +83,7 @@ func (s *session) release() {
 		s.own.release()
 		s.far.release()
 		s.bellMem.release()
+		s.bell.event.close()
 	}
 }
 
