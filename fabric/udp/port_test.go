@@ -144,10 +144,16 @@ func (p *pair) connect(t *testing.T, incA, incB, salt uint64) {
 	}
 }
 
+// awaitUp asks the ports as well: what the handlers know may be of the session
+// before.
 func (p *pair) awaitUp(t *testing.T) {
 	t.Helper()
-	p.ha.await(t, "a is up", p.ha.isUp)
-	p.hb.await(t, "b is up", p.hb.isUp)
+	up := func(port *Port) bool {
+		s := port.Stats(nil)
+		return len(s) == 1 && s[0].Up
+	}
+	p.ha.await(t, "a is up", func() bool { return p.ha.isUp() && up(p.a) })
+	p.hb.await(t, "b is up", func() bool { return p.hb.isUp() && up(p.b) })
 }
 
 func frameTo(to fabric.MemberID, lane fabric.Lane, body string, ticket uint64) fabric.Outgoing {
