@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -87,18 +88,28 @@ func TestDemoFailsWhenAWriteIsLost(t *testing.T) {
 	}
 }
 
+// deleteOne deletes a key. The demo kills the leader meanwhile: what fails then is
+// done again.
 func deleteOne(t *testing.T, endpoints []string) {
 	cli, err := clientv3.New(clientv3.Config{Endpoints: endpoints})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer cli.Close()
-	resp, err := cli.Get(t.Context(), "demo/", clientv3.WithPrefix(), clientv3.WithLimit(1))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	resp, err := cli.Get(ctx, "demo/", clientv3.WithPrefix(), clientv3.WithLimit(1))
 	if err != nil || len(resp.Kvs) != 1 {
 		t.Fatalf("no key to delete: %v", err)
 	}
-	if _, err := cli.Delete(t.Context(), string(resp.Kvs[0].Key)); err != nil {
-		t.Fatal(err)
+	for {
+		_, err := cli.Delete(ctx, string(resp.Kvs[0].Key))
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
