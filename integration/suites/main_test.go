@@ -222,6 +222,16 @@ func TestResume(t *testing.T) {
 	b.wantRuns("stock pass fake.TestPass", "dv pass fake.TestPass")
 }
 
+// TestFoldersAreFresh: what a test leaves where it runs is not there for the
+// next one.
+func TestFoldersAreFresh(t *testing.T) {
+	b := newBench(t, "TestLeaves")
+	b.cfg.jobs = 1
+	status, table := b.execute(t.Context())
+	b.wantStatus(status, exitOK, table)
+	b.wantRuns("stock pass fake.TestLeaves", "dv pass fake.TestLeaves")
+}
+
 // TestOneKind: without stock nobody can say whose fault a failure is; with
 // what stock did earlier they can.
 func TestOneKind(t *testing.T) {

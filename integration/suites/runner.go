@@ -167,7 +167,7 @@ func (r *runner) one(ctx context.Context, j job, worker string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(filepath.Join(dir, "tmp"))
+	defer os.RemoveAll(dir)
 	res, err := r.execute(ctx, j, set, dir)
 	if err != nil {
 		return fmt.Errorf("%s with %s: %w", j.test.id(), j.kind, err)
@@ -179,14 +179,16 @@ func (r *runner) one(ctx context.Context, j job, worker string) error {
 	return nil
 }
 
-// workDir makes a worker's folder: a tree in which tests find their fixtures,
-// without the sources, and an empty folder for temporary files.
+// workDir makes a worker's folder for one test: a tree in which it finds its
+// fixtures, without the sources, and an empty folder for temporary files. Some
+// tests leave an etcd's data where they run, and others start one there.
 func (r *runner) workDir(worker string) (string, error) {
 	dir := filepath.Join(r.scratch, worker)
-	if _, err := os.Stat(dir); err != nil {
-		if err := copyTree(filepath.Join(dir, "tests"), r.tree, func(path string) bool { return !strings.HasSuffix(path, ".go") }); err != nil {
-			return "", err
-		}
+	if err := os.RemoveAll(dir); err != nil {
+		return "", err
+	}
+	if err := copyTree(filepath.Join(dir, "tests"), r.tree, func(path string) bool { return !strings.HasSuffix(path, ".go") }); err != nil {
+		return "", err
 	}
 	return dir, os.MkdirAll(filepath.Join(dir, "tmp"), 0o755)
 }

@@ -139,3 +139,14 @@ func TestNetwork(t *testing.T) {
 	}
 	c.Close()
 }
+
+// TestLeaves leaves a file where it runs, and fails if there is one.
+func TestLeaves(t *testing.T) {
+	const name = "default.etcd"
+	if _, err := os.Stat(name); err == nil {
+		t.Fatal("another test's data is here")
+	}
+	if err := os.WriteFile(name, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
