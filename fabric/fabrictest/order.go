@@ -71,9 +71,11 @@ func orderSizes(e *env) {
 		e.push(a, msg{to: one(b), lane: lane, size: largest - fabric.MaxPatch, patch: fabric.MaxPatch})
 	}
 	e.resolveAll()
-	// A link that has become idle has credit for the largest frame; the news of it
-	// may come after the last ack.
-	e.push(a, msg{to: one(b), lane: fabric.LaneBulk, size: largest, patch: -1})
+	e.ackedArrive() // acked frames that are not handed over yet still use credit
+	// An idle link has credit for the largest frame.
+	if _, err := e.send(a, msg{to: one(b), lane: fabric.LaneBulk, size: largest, patch: -1}); err != nil {
+		e.violate("F3: an idle link refuses a frame of Capabilities.MaxFrame: %v", err)
+	}
 }
 
 func orderBatches(e *env) {
