@@ -1,6 +1,10 @@
 package bench
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+	"time"
+)
 
 // These are for profiles (-cpuprofile, -memprofile): a ratio needs the
 // interleaved runs of RunTransport.
@@ -68,4 +72,40 @@ func benchmarkRoundTrip(b *testing.B, sys *system) {
 	if err := p.run(b.Context(), func(n int) bool { return n >= b.N }); err != nil {
 		b.Fatal(err)
 	}
+}
+
+// One iteration is a second of a raft group with one proposal under way, or with 32.
+func BenchmarkRaft(b *testing.B) {
+	for _, members := range []int{3, 5} {
+		for _, inFlight := range []int{1, 32} {
+			for _, p := range ports {
+				b.Run(fmt.Sprintf("%d/%d/%s", members, inFlight, p.name), func(b *testing.B) {
+					benchmarkRaft(b, p.make(0), members, inFlight)
+				})
+			}
+		}
+	}
+}
+
+func benchmarkRaft(b *testing.B, sys *system, members, inFlight int) {
+	g, err := openRaft(b.Context(), sys, members, inFlight, defaultSize, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(g.close)
+	var of raftSeries
+	for b.Loop() {
+		f, err := g.run(b.Context(), inFlight, time.Second)
+		if err != nil {
+			b.Fatal(err)
+		}
+		of.add(f)
+	}
+	m := of.numbers()
+	b.ReportMetric(m.CommitsPerS, "commits/s")
+	b.ReportMetric(m.CPUUs, "µs-CPU/commit")
+	b.ReportMetric(m.P50Us, "µs-p50")
+	b.ReportMetric(m.P99Us, "µs-p99")
+	b.ReportMetric(m.MessagesPerCommit, "messages/commit")
+	b.ReportMetric(0, "ns/op")
 }
