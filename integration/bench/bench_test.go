@@ -2,6 +2,7 @@ package bench
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
@@ -72,6 +73,11 @@ func benchmarkRoundTrip(b *testing.B, sys *system) {
 	if err := p.run(b.Context(), func(n int) bool { return n >= b.N }); err != nil {
 		b.Fatal(err)
 	}
+	slices.Sort(p.samples)
+	b.ReportMetric(quantile(p.samples, 0.5), "µs-p50")
+	b.ReportMetric(quantile(p.samples, 0.99), "µs-p99")
+	b.ReportMetric(quantile(p.samples, 0.999), "µs-p99.9")
+	b.ReportMetric(p.samples[len(p.samples)-1], "µs-max")
 }
 
 // One iteration is a second of a raft group with one proposal under way, or with 32.
