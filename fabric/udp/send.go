@@ -2,102 +2,44 @@ package udp
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/raftdv/dv/fabric"
 )
 
-// refusals collects what one Send could not accept.
-type refusals struct {
-	err *fabric.SendError
-	bad []bool // frames refused for all destinations
-}
-
-func (r *refusals) add(i int, o *fabric.Outgoing, to fabric.MemberID, why error) {
-	if r.err == nil {
-		r.err = &fabric.SendError{}
-	}
-	r.err.Refused = append(r.err.Refused, fabric.Refusal{Index: i, To: to, Ticket: o.Ticket, Err: why})
-}
-
-// all refuses a frame for every destination.
-func (r *refusals) all(batch []fabric.Outgoing, i int, why error) {
-	if r.bad == nil {
-		r.bad = make([]bool, len(batch))
-	}
-	r.bad[i] = true
-	o := &batch[i]
-	for _, to := range o.To {
-		r.add(i, o, to, why)
-	}
-	if len(o.To) == 0 {
-		r.add(i, o, 0, why)
-	}
-}
-
-func (r *refusals) skip(i int) bool { return r.bad != nil && r.bad[i] }
-
-func (r *refusals) result() error {
-	if r.err == nil {
-		return nil // not a nil *SendError
-	}
-	return r.err
-}
-
 // Send implements fabric.Port.
 func (p *Port) Send(batch []fabric.Outgoing) error {
-	var r refusals
-	wanted := 0
-	for i := range batch {
-		if p.isClosed() {
-			r.all(batch, i, fabric.ErrClosed)
-		} else if err := fabric.CheckOutgoing(&batch[i], &p.caps); err != nil {
-			r.all(batch, i, err)
-		} else {
-			wanted += len(batch[i].To)
-		}
-	}
+	var r fabric.Refusals
+	wanted := r.Check(batch, &p.caps, p.isClosed())
 	set, now := p.peers.Load(), p.now()
 	for _, pe := range set.list {
 		if wanted == 0 {
-			return r.result()
+			return r.Err()
 		}
 		wanted -= pe.enqueue(now, batch, &r)
 	}
 	if wanted > 0 {
-		p.refuseUnknown(set, batch, &r)
+		r.Unknown(batch, func(id fabric.MemberID) bool { return set.byID[id] != nil })
 	}
-	return r.result()
-}
-
-func (p *Port) refuseUnknown(set *peerSet, batch []fabric.Outgoing, r *refusals) {
-	for i := range batch {
-		if r.skip(i) {
-			continue
-		}
-		for _, to := range batch[i].To {
-			if set.byID[to] == nil {
-				r.add(i, &batch[i], to, fmt.Errorf("%w: %s", fabric.ErrUnknownPeer, to))
-			}
-		}
-	}
+	return r.Err()
 }
 
 // enqueue accepts the frames of a batch that are for this peer, and has them
 // sent. It returns how many those were.
-func (pe *peer) enqueue(now int64, batch []fabric.Outgoing, r *refusals) (found int) {
+func (pe *peer) enqueue(now int64, batch []fabric.Outgoing, r *fabric.Refusals) (found int) {
 	var h fabric.Header
 	accepted := false
 	for i := range batch {
 		o := &batch[i]
-		j := destination(o.To, pe.id)
-		if j < 0 || r.skip(i) {
+		j := slices.Index(o.To, pe.id)
+		if j < 0 || r.Skip(i) {
 			continue
 		}
 		if found++; found == 1 {
 			pe.mu.Lock()
 		}
 		if err := pe.accept(now, o, j, &h); err != nil {
-			r.add(i, o, pe.id, err)
+			r.Add(i, o, pe.id, err)
 		} else {
 			accepted = true
 		}
@@ -110,15 +52,6 @@ func (pe *peer) enqueue(now int64, batch []fabric.Outgoing, r *refusals) (found 
 	}
 	pe.mu.Unlock()
 	return found
-}
-
-func destination(to []fabric.MemberID, id fabric.MemberID) int {
-	for j, x := range to {
-		if x == id {
-			return j
-		}
-	}
-	return -1
 }
 
 // Publish implements fabric.Port. The row's owner is this member.
@@ -144,7 +77,7 @@ func (p *Port) Publish(row fabric.Row, prompt []fabric.MemberID) error {
 	p.rowed.Sections = nil
 	p.row = fabric.AppendRow(p.row[:0], &row)
 	for _, pe := range p.peers.Load().list {
-		pe.publish(p.row, destination(prompt, pe.id) >= 0)
+		pe.publish(p.row, slices.Contains(prompt, pe.id))
 	}
 	return nil
 }
