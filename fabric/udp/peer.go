@@ -102,7 +102,7 @@ func (pe *peer) accept(now int64, o *fabric.Outgoing, j int, h *fabric.Header) e
 // with further peers and a log to write, and what it does next often brings
 // more frames for the same datagram: the pump transmits meanwhile. (With
 // transmission by the caller a raft group of five with one proposal under way
-// took a sixth more CPU for each commit, and half as long again at the 99th
+// took a sixth more CPU for each commit, and a third longer at the 99th
 // percentile.)
 func (pe *peer) kick(now int64) {
 	if pe.flushing || pe.queued {
