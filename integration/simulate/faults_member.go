@@ -1,0 +1,123 @@
+package simulate
+
+import (
+	"time"
+)
+
+// Faults of members: they crash, stop, or their handlers do not return.
+
+func crash(s *strike) func()       { return s.crash(s.anyone()) }
+func crashLeader(s *strike) func() { return s.crash(s.leaderOr()) }
+
+func (s *strike) crash(ms ...*member) func() {
+	var down []*member
+	for _, m := range ms {
+		if m != nil && !m.dead {
+			s.c.trace("%s crashes", m.id)
+			m.kill()
+			down = append(down, m)
+		}
+	}
+	if len(down) == 0 {
+		return nil
+	}
+	return func() {
+		for _, m := range down {
+			if m.dead && !m.gone {
+				s.c.report.Restarts++
+				m.start()
+			}
+		}
+	}
+}
+
+// powerLoss takes all members at once: what was not synced is gone everywhere.
+func powerLoss(s *strike) func() { return s.crash(s.alive()...) }
+
+func pause(s *strike) func()       { return s.pause(s.anyone()) }
+func pauseLeader(s *strike) func() { return s.pause(s.leaderOr()) }
+
+func (s *strike) pause(m *member) func() {
+	if m == nil {
+		return nil
+	}
+	s.c.trace("%s stops", m.id)
+	m.paused++
+	s.c.net.Pause(m.id)
+	return func() {
+		if m.paused--; m.paused == 0 && !m.gone {
+			m.up = s.c.net.Now()
+			s.c.net.Resume(m.id)
+		}
+	}
+}
+
+// stuckHandler keeps a member from taking what its port has received.
+func stuckHandler(s *strike) func() {
+	m := s.anyone()
+	if m == nil {
+		return nil
+	}
+	s.c.trace("%s takes nothing", m.id)
+	s.c.net.Stall(m.id)
+	n := m.node
+	return func() {
+		if m.node == n && !m.dead {
+			s.c.net.Unstall(m.id)
+		}
+	}
+}
+
+// clockSkew makes a member's clock run up to a third faster or slower, its raft
+// ticks included.
+func clockSkew(s *strike) func() {
+	m := s.anyone()
+	if m == nil {
+		return nil
+	}
+	skew := (s.rng.Float64() - 0.5) * 2 / 3
+	s.c.trace("the clock of %s runs at %.2f", m.id, 1+skew)
+	m.skew += skew
+	s.c.net.SetClock(m.id, rand64(s.rng, time.Second), m.skew)
+	return func() {
+		m.skew -= skew
+		s.c.net.SetClock(m.id, 0, m.skew)
+	}
+}
+
+func storageStall(s *strike) func() {
+	m := s.leaderOr()
+	if s.rng.IntN(2) == 0 {
+		m = s.anyone()
+	}
+	if m == nil {
+		return nil
+	}
+	s.c.trace("the disk of %s hangs", m.id)
+	m.disk.stallUntil = max(m.disk.stallUntil, s.At+s.For)
+	return func() {}
+}
+
+// storageSlow makes each sync of a member take 20 to 100 times longer.
+func storageSlow(s *strike) func() {
+	m := s.anyone()
+	if m == nil {
+		return nil
+	}
+	was := m.disk.factor
+	m.disk.factor = 20 + s.rng.IntN(80)
+	s.c.trace("the disk of %s is %d times slower", m.id, m.disk.factor)
+	return func() { m.disk.factor = was }
+}
+
+// transfer asks the leader to hand over.
+func transfer(s *strike) func() {
+	l, to := s.c.leader(), s.anyone()
+	if l == nil || to == nil || l == to || l.paused > 0 || !isVoter(l.node.conf, uint64(to.id)) {
+		return nil
+	}
+	s.c.trace("%s shall hand over to %s", l.id, to.id)
+	l.node.rn.TransferLeader(uint64(to.id))
+	l.node.pump()
+	return func() {}
+}
