@@ -23,7 +23,7 @@ func (l *ledger) delivered(n *node, from fabric.MemberID, f *fabric.Frame) {
 		l.c.fail("F1", "%s gets frame %d from %s altered", n.m.id, f.Stream, from)
 	}
 	b := &l.book(p.from, n.m)[p.lane]
-	l.session(b, n, p.fromInc)
+	l.session(b, n, p.fromInc, f.Link)
 	if p.fromInc < b.inFrom {
 		l.c.fail("F1", "%s gets frame %d of incarnation %d of %s after one of %d", n.m.id, f.Stream, p.fromInc, from, b.inFrom)
 	}
@@ -37,10 +37,12 @@ func (l *ledger) delivered(n *node, from fabric.MemberID, f *fabric.Frame) {
 	}
 }
 
-// session begins anew when either side is a new incarnation.
-func (l *ledger) session(b *laneBook, n *node, fromInc uint64) {
+// session begins anew when either side is a new incarnation. A gap does not say
+// which incarnation it is of: if it is not that of the frame behind it, that
+// frame is the first.
+func (l *ledger) session(b *laneBook, n *node, fromInc, link uint64) {
 	switch {
-	case b.inTo != n.inc || b.inFrom != 0 && fromInc > b.inFrom:
+	case b.inTo != n.inc || b.inFrom != 0 && fromInc > b.inFrom || b.inFrom == 0 && link == 1:
 		b.inFrom, b.inTo, b.expected = fromInc, n.inc, 1
 	case b.inFrom == 0:
 		b.inFrom = fromInc
