@@ -50,6 +50,9 @@ func newClients(c *cluster) *clients {
 	case 1, 2:
 		cs.size = 1 << 10
 	}
+	if size := c.cfg.hooks.size; size > 0 {
+		cs.size = size
+	}
 	return cs
 }
 

@@ -223,7 +223,7 @@ func (c *cluster) exercised() {
 // fail records what is wrong; a few of them say enough.
 func (c *cluster) fail(check, format string, args ...any) {
 	const enough = 10
-	if len(c.report.Failures) < enough {
+	if len(c.report.Failures) < enough && !c.cfg.hooks.mute[check] {
 		c.report.Failures = append(c.report.Failures, Failure{Check: check, At: c.net.Now(), What: fmt.Sprintf(format, args...)})
 	}
 }

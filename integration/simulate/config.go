@@ -67,6 +67,8 @@ type hooks struct {
 	stale    func(m *member) bool // reads are not confirmed
 	network  func(*sim.Config)
 	schedule func([]Fault) []Fault
+	size     int             // of entries
+	mute     map[string]bool // checks that would see a bug before the one that is meant
 }
 
 // Validate lists everything that is wrong with c.
