@@ -77,7 +77,7 @@ func (d *disk) append(entries []*raftpb.Entry) {
 	for keep > 0 && d.entries[keep-1].GetIndex() >= entries[0].GetIndex() {
 		keep--
 	}
-	d.entries = append(d.entries[:keep:keep], entries...)
+	d.entries = append(d.entries[:keep], entries...)
 }
 
 // compact drops entries up to an index; a snapshot holds them.
