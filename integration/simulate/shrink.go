@@ -35,7 +35,7 @@ func Shrink(cfg Config, failed *Report, progress func(faults int)) (*Report, err
 	for part := (len(numbers) + 1) / 2; part > 0 && runs < maxShrinkRuns; {
 		smaller := false
 		for at := 0; at < len(numbers) && runs < maxShrinkRuns; {
-			rest := slices.Concat([]int{}, numbers[:at], numbers[min(at+part, len(numbers)):])
+			rest := append(append([]int{}, numbers[:at]...), numbers[min(at+part, len(numbers)):]...) // not nil: that is all
 			ok, err := try(rest)
 			if err != nil {
 				return nil, err
