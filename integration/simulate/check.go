@@ -105,7 +105,9 @@ func (k *checks) look() { k.ledger.look() }
 // end is called when all has come to rest.
 func (k *checks) end() {
 	k.ledger.end()
-	k.c.clients.end()
+	k.c.clients.linearizable()
+	k.c.clients.answered()
+	k.c.caughtUp()
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

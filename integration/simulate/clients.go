@@ -137,18 +137,3 @@ func callNumber(context []byte) uint64 {
 	}
 	return binary.LittleEndian.Uint64(context)
 }
-
-// end checks the history, and that the cluster works again when nothing is
-// wrong any more.
-func (cs *clients) end() {
-	cs.linearizable()
-	if cs.healed < 0 {
-		return
-	}
-	for _, c := range cs.calls[cs.healed:] {
-		if c.put && c.end != 0 {
-			return
-		}
-	}
-	cs.c.fail(checkLive, "no put was answered after the last fault was over")
-}
