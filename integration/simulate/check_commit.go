@@ -47,7 +47,7 @@ func (k *commitCheck) durable(n *node, e *raftpb.Entry) {
 	for _, voters := range [][]uint64{n.conf.GetVoters(), n.conf.GetVotersOutgoing()} {
 		holders := 0
 		for _, id := range voters {
-			if n.c.byID[fabric.MemberID(id)].disk.holds(e.GetIndex(), e.GetTerm()) {
+			if n.c.member(fabric.MemberID(id)).disk.holds(e.GetIndex(), e.GetTerm()) {
 				holders++
 			}
 		}

@@ -50,7 +50,7 @@ func (l *ledger) session(b *laneBook, n *node, fromInc, link uint64) {
 }
 
 func (l *ledger) gap(n *node, from fabric.MemberID, gap fabric.Gap) {
-	b := &l.book(l.c.byID[from], n.m)[gap.Lane]
+	b := &l.book(l.c.member(from), n.m)[gap.Lane]
 	if gap.First == 1 && b.expected != 1 || b.inTo != n.inc { // whose, the next frame tells
 		b.inFrom, b.inTo, b.expected = 0, n.inc, 1
 	}

@@ -14,7 +14,7 @@ import (
 const resolveSlack = time.Second
 
 func (l *ledger) resolved(n *node, r *fabric.Resolution) {
-	p := l.find(r.Ticket, l.c.byID[r.To])
+	p := l.find(r.Ticket, l.c.member(r.To))
 	switch {
 	case p == nil || p.from != n.m || p.fromInc != n.inc:
 		l.c.fail("F2", "%s is told of ticket %d to %s, which it never sent", n.m.id, r.Ticket, r.To)

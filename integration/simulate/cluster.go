@@ -17,8 +17,7 @@ type cluster struct {
 	cfg     Config
 	net     *sim.Network
 	base    sim.Faults // of all links while nothing is wrong
-	members []*member  // in the order of their first start
-	byID    map[fabric.MemberID]*member
+	members []*member  // in the order of their first start; ids are 1, 2, 3...
 	rng     *rand.Rand
 	diskRNG *rand.Rand
 
@@ -53,8 +52,7 @@ func newCluster(cfg Config) (*cluster, error) {
 		return nil, err
 	}
 	c := &cluster{
-		cfg: cfg.withDefaults(), byID: map[fabric.MemberID]*member{},
-		rng: stream(cfg.Seed, streamCluster), diskRNG: stream(cfg.Seed, streamDisk),
+		cfg: cfg.withDefaults(), rng: stream(cfg.Seed, streamCluster), diskRNG: stream(cfg.Seed, streamDisk),
 	}
 	c.report = Report{Seed: cfg.Seed, Members: c.cfg.Members, Faults: map[string]int{}, only: cfg.Only}
 	var err error
@@ -66,8 +64,8 @@ func newCluster(cfg Config) (*cluster, error) {
 	for i := range c.cfg.Members {
 		voters.Voters = append(voters.Voters, uint64(i+1))
 	}
-	for _, id := range voters.Voters {
-		m := c.addMember(fabric.MemberID(id))
+	for range voters.Voters {
+		m := c.addMember()
 		m.disk.snapshot = &raftpb.Snapshot{
 			Data:     new(state).encode(),
 			Metadata: &raftpb.SnapshotMetadata{ConfState: voters, Index: new(uint64(firstIndex)), Term: new(uint64(firstTerm))},
@@ -81,13 +79,20 @@ func newCluster(cfg Config) (*cluster, error) {
 	return c, nil
 }
 
-// addMember makes a member with an empty disk; start starts it.
-func (c *cluster) addMember(id fabric.MemberID) *member {
-	m := &member{c: c, id: id, rank: len(c.members), dead: true}
+// addMember makes the next member, with an empty disk; start starts it.
+func (c *cluster) addMember() *member {
+	m := &member{c: c, id: fabric.MemberID(len(c.members) + 1), rank: len(c.members), dead: true}
 	m.disk.latency = time.Duration(200+c.rng.IntN(2000)) * time.Microsecond
 	c.members = append(c.members, m)
-	c.byID[id] = m
 	return m
+}
+
+// member is the one with an id, or nil.
+func (c *cluster) member(id fabric.MemberID) *member {
+	if id == 0 || id > fabric.MemberID(len(c.members)) {
+		return nil
+	}
+	return c.members[id-1]
 }
 
 // others are all members but one.

@@ -114,6 +114,7 @@ func (c *cluster) network() sim.Config {
 		Seed:     c.cfg.Seed,
 		MaxFrame: maxFrame, QueueBytes: queueBytes, TicketTimeout: ticketTimeout,
 		Faults: sim.Faults{Delay: delay, Jitter: delay / 4},
+		Wire:   c.rng.IntN(4) == 0, // frames and rows by way of their bytes on the wire
 	}
 	c.base = cfg.Faults
 	if c.cfg.hooks.network != nil {

@@ -20,8 +20,8 @@ func membership(s *strike) func() {
 		return nil
 	}
 	voters := l.node.conf.GetVoters()
-	old := s.c.byID[fabric.MemberID(voters[s.rng.IntN(len(voters))])]
-	fresh := s.c.addMember(fabric.MemberID(len(s.c.members) + 1))
+	old := s.c.member(fabric.MemberID(voters[s.rng.IntN(len(voters))]))
+	fresh := s.c.addMember()
 	fresh.start()
 	s.c.relink()
 	s.c.trace("%s replaces %s", fresh.id, old.id)

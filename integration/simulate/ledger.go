@@ -113,7 +113,7 @@ func (w *watchedPort) Send(batch []fabric.Outgoing) error {
 	err := w.Port.Send(batch)
 	if se, ok := errors.AsType[*fabric.SendError](err); ok {
 		for _, r := range se.Refused {
-			if p := l.find(batch[r.Index].Stream, w.n.c.byID[r.To]); p != nil {
+			if p := l.find(batch[r.Index].Stream, w.n.c.member(r.To)); p != nil {
 				p.fate = refused
 			}
 		}
@@ -128,9 +128,9 @@ func (w *watchedPort) Send(batch []fabric.Outgoing) error {
 
 func (l *ledger) enter(n *node, o *fabric.Outgoing) {
 	for i, to := range o.To {
-		b := &l.book(n.m, l.c.byID[to])[o.Lane]
+		b := &l.book(n.m, l.c.member(to))[o.Lane]
 		l.parcels = append(l.parcels, parcel{
-			from: n.m, to: l.c.byID[to], fromInc: n.inc, toInc: b.toInc, at: l.c.net.Now(), lane: o.Lane,
+			from: n.m, to: l.c.member(to), fromInc: n.inc, toInc: b.toInc, at: l.c.net.Now(), lane: o.Lane,
 			digest: sum(o.Patch[i], o.Body), weight: int32(len(o.Patch[i]) + len(o.Body) + frameOverhead),
 		})
 	}
@@ -184,7 +184,7 @@ func (w *watchedHandler) Resolve(settled []fabric.Resolution) {
 // Link: a session between two incarnations starts the numbers of frames anew.
 func (w *watchedHandler) Link(peer fabric.MemberID, s fabric.LinkState) {
 	if s.Up {
-		l, to := &w.n.c.checks.ledger, w.n.c.byID[peer]
+		l, to := &w.n.c.checks.ledger, w.n.c.member(peer)
 		for i := range l.book(w.n.m, to) {
 			if b := &l.book(w.n.m, to)[i]; b.fromInc != w.n.inc || b.toInc != s.Incarnation {
 				b.fromInc, b.toInc, b.accepted, b.openBytes, b.ackedBytes = w.n.inc, s.Incarnation, 0, 0, 0

@@ -17,7 +17,7 @@ type receiver struct {
 var _ fabric.Handler = (*node)(nil)
 
 func (n *node) peer(from fabric.MemberID) (*raftdv.Decoder, *raftdv.RowReader) {
-	rank := n.c.byID[from].rank
+	rank := n.c.member(from).rank
 	for len(n.decoders) <= rank {
 		n.decoders, n.readers = append(n.decoders, nil), append(n.readers, nil)
 	}

@@ -190,7 +190,7 @@ func (n *node) lost(peer fabric.MemberID, ticket uint64) {
 			n.pump()
 		})
 	}
-	m := n.c.byID[peer]
+	m := n.c.member(peer)
 	if m == nil {
 		return
 	}
