@@ -3,6 +3,7 @@ package simulate
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -107,11 +108,8 @@ func rand64(rng *rand.Rand, below time.Duration) time.Duration {
 
 func only(faults []Fault, numbers []int) (kept []Fault) {
 	for _, f := range faults {
-		for _, n := range numbers {
-			if f.Number == n {
-				kept = append(kept, f)
-				break
-			}
+		if slices.Contains(numbers, f.Number) {
+			kept = append(kept, f)
 		}
 	}
 	return kept
