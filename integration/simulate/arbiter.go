@@ -3,6 +3,7 @@ package simulate
 import (
 	"time"
 
+	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/raftdv/dv/fabric"
@@ -36,6 +37,8 @@ type Host interface {
 	// Voters of the configuration that the member has applied, rising; in a
 	// joint one those of both halves.
 	Voters() []fabric.MemberID
+	// Status of the member's raft: term, vote, commit, role, leader.
+	Status() raft.BasicStatus
 	// Now is virtual time.
 	Now() time.Duration
 	// After calls f later, unless the member has crashed by then.
@@ -53,7 +56,10 @@ type host struct{ *node }
 var _ Host = host{}
 
 func (h host) ID() fabric.MemberID { return h.m.id }
-func (h host) Now() time.Duration  { return h.c.net.Now() }
+func (h host) Status() raft.BasicStatus {
+	return h.rn.BasicStatus()
+}
+func (h host) Now() time.Duration { return h.c.net.Now() }
 func (h host) Step(m *raftpb.Message) {
 	h.node.step(m)
 	h.node.pump()

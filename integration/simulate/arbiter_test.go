@@ -96,6 +96,9 @@ func TestArbiterSeam(t *testing.T) {
 		if n.ticks < 100 || n.sent == 0 || n.stored < 20 || n.links < 2 || len(n.sees) < 1 {
 			t.Errorf("%s: %+v", id, n)
 		}
+		if st := n.h.Status(); st.GetTerm() < 2 || st.Lead == 0 {
+			t.Errorf("%s: status %+v", id, st)
+		}
 		if got := n.h.Voters(); !slices.Equal(got, []fabric.MemberID{1, 2, 3}) {
 			t.Errorf("%s knows the voters %v", id, got)
 		}

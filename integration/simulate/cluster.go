@@ -95,6 +95,16 @@ func (c *cluster) member(id fabric.MemberID) *member {
 	return c.members[id-1]
 }
 
+// size counts the members, dead or alive, that were not removed.
+func (c *cluster) size() (n int) {
+	for _, m := range c.members {
+		if !m.gone {
+			n++
+		}
+	}
+	return n
+}
+
 // others are all members but one.
 func (c *cluster) others(m *member) (ids []fabric.MemberID) {
 	for _, o := range c.members {
@@ -153,8 +163,6 @@ func (m *member) kill() {
 const (
 	calm   = 10 * time.Second
 	settle = ticketTimeout + 2*time.Second
-	// patience is how long after the last fault a put may take to be answered.
-	patience = 8 * time.Second
 )
 
 // Run runs a seed to its end. The error is about cfg; what the run finds wrong
@@ -208,6 +216,9 @@ func (c *cluster) finish() {
 	r.Hash = c.hash
 	for _, m := range c.members {
 		r.Syncs += m.disk.syncs
+		for _, peer := range m.node.sim.Stats(nil) {
+			r.Again += int(peer.Retransmissions)
+		}
 	}
 }
 

@@ -22,7 +22,7 @@ type disk struct {
 	pending  *write // under way
 
 	latency    time.Duration // mean of a sync
-	factor     int           // slow times: multiplies it
+	factor     int           // of faults that are on, added up: multiplies it
 	stallUntil time.Duration // no sync ends before
 	syncs      int
 }
@@ -33,8 +33,6 @@ type write struct {
 	snapshot *raftpb.Snapshot
 	entries  []*raftpb.Entry
 }
-
-func (w *write) empty() bool { return w.hard == nil && w.snapshot == nil && len(w.entries) == 0 }
 
 // syncTime draws how long a write takes that starts now.
 func (m *member) syncTime() time.Duration {

@@ -110,10 +110,11 @@ func rotatingHub(s *strike) func() {
 	return s.stages(stages...)
 }
 
-// bridge: two halves, and one member that reaches both (2/2/1 for five).
+// bridge: two halves, and one member that reaches both (2/2/1 for five). The
+// leader is in a half: as the bridge it would not notice.
 func bridge(s *strike) func() {
 	ms := s.shuffled()
-	at := s.rng.IntN(len(ms)) // the leader is in a half or the bridge
+	at := 1 + s.rng.IntN(len(ms)-1)
 	half := func(i int) bool { return (i+len(ms)-at)%len(ms) <= len(ms)/2 }
 	return s.cut(between(ms, func(a, b int) bool { return a == at || b == at || half(a) == half(b) }))
 }

@@ -1,8 +1,6 @@
 package simulate
 
-import (
-	"time"
-)
+import "time"
 
 // Faults of members: they crash, stop, or their handlers do not return.
 
@@ -71,25 +69,22 @@ func stuckHandler(s *strike) func() {
 // clockSkew makes a member's clock run up to a third faster or slower, its raft
 // ticks included.
 func clockSkew(s *strike) func() {
-	m := s.anyone()
+	m := s.leaderOrAnyone()
 	if m == nil {
 		return nil
 	}
 	skew := (s.rng.Float64() - 0.5) * 2 / 3
 	s.c.trace("the clock of %s runs at %.2f", m.id, 1+skew)
 	m.skew += skew
-	s.c.net.SetClock(m.id, rand64(s.rng, time.Second), m.skew)
+	s.c.net.SetClock(m.id, rand64(s.rng, time.Second), m.pace()-1)
 	return func() {
 		m.skew -= skew
-		s.c.net.SetClock(m.id, 0, m.skew)
+		s.c.net.SetClock(m.id, 0, m.pace()-1)
 	}
 }
 
 func storageStall(s *strike) func() {
-	m := s.leaderOr()
-	if s.rng.IntN(2) == 0 {
-		m = s.anyone()
-	}
+	m := s.leaderOrAnyone()
 	if m == nil {
 		return nil
 	}
@@ -104,10 +99,10 @@ func storageSlow(s *strike) func() {
 	if m == nil {
 		return nil
 	}
-	was := m.disk.factor
-	m.disk.factor = 20 + s.rng.IntN(80)
+	factor := 20 + s.rng.IntN(80)
+	m.disk.factor += factor
 	s.c.trace("the disk of %s is %d times slower", m.id, m.disk.factor)
-	return func() { m.disk.factor = was }
+	return func() { m.disk.factor -= factor }
 }
 
 // transfer asks the leader to hand over.

@@ -119,7 +119,7 @@ func TestPartitions(t *testing.T) {
 func (r *reachability) strike(t *testing.T, kind string, length time.Duration) (end func()) {
 	t.Helper()
 	f := Fault{Kind: kind, At: r.c.net.Now(), For: length}
-	if end = kindOf(kind).start(&strike{f, r.c, stream(9, 9)}); end == nil {
+	if end = (&strike{f, r.c, stream(9, 9)}).begin(); end == nil {
 		t.Fatalf("%s does not strike", kind)
 	}
 	return end
@@ -177,10 +177,14 @@ func TestFlapping(t *testing.T) {
 	}
 }
 
+// loneSeed is one in which what may strike anybody strikes the leader, where it
+// shows.
+const loneSeed = 3
+
 // lone strikes one kind of fault, alone.
 func lone(t *testing.T, kind string, members int) *Report {
 	t.Helper()
-	cfg := Config{Seed: 2, Members: members, Duration: 25 * time.Second, Proposals: 1, MinFaults: 1}
+	cfg := Config{Seed: loneSeed, Members: members, Duration: 25 * time.Second, Proposals: 1, MinFaults: 1}
 	cfg.hooks.schedule = func([]Fault) []Fault { return []Fault{{0, kind, 5 * time.Second, 4 * time.Second}} }
 	return run(t, cfg)
 }
@@ -188,10 +192,19 @@ func lone(t *testing.T, kind string, members int) *Report {
 // TestEachKindStrikes: every kind of fault strikes, shows, and leaves a cluster
 // that works.
 func TestEachKindStrikes(t *testing.T) {
-	calm := Config{Seed: 2, Members: 5, Duration: 25 * time.Second, Proposals: 1, Only: []int{}}
+	calm := Config{Seed: loneSeed, Members: 5, Duration: 25 * time.Second, Proposals: 1, Only: []int{}}
 	quiet := run(t, calm)
 	if quiet.Failed() || quiet.Elections != 1 || quiet.Lost+quiet.Refused+quiet.Restarts > 20 {
 		t.Fatalf("without faults: %+v", quiet)
+	}
+	// A fault that did nothing would change none of these numbers.
+	cfg := calm
+	cfg.hooks.port = func(c *cluster, _ fabric.MemberID, p fabric.Port) fabric.Port {
+		c.net.At(5*time.Second, func() {})
+		return p
+	}
+	if r := run(t, cfg); r.Messages != quiet.Messages || r.Acked != quiet.Acked || r.Hash == quiet.Hash {
+		t.Errorf("an event that does nothing changes messages from %d to %d", quiet.Messages, r.Messages)
 	}
 	shows := map[string]func(r *Report) bool{
 		"crash":         func(r *Report) bool { return r.Restarts == 1 },
@@ -203,9 +216,10 @@ func TestEachKindStrikes(t *testing.T) {
 		"constrained":   func(r *Report) bool { return r.Unknown > 0 },
 		"membership":    func(r *Report) bool { return r.Reconfigs >= 5 && r.Snapshots > 0 },
 		"transfer":      func(r *Report) bool { return r.Elections > 1 },
-		"clock-skew":    func(r *Report) bool { return r.Hash != quiet.Hash },
-		"storage-slow":  func(r *Report) bool { return r.Hash != quiet.Hash },
-		"storage-stall": func(r *Report) bool { return r.Hash != quiet.Hash },
+		"duplicate":     func(r *Report) bool { return r.Events > quiet.Events+quiet.Events/50 },
+		"clock-skew":    func(r *Report) bool { return r.Messages != quiet.Messages },
+		"storage-slow":  func(r *Report) bool { return r.Messages != quiet.Messages },
+		"storage-stall": func(r *Report) bool { return r.Messages != quiet.Messages },
 	}
 	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) {
@@ -215,7 +229,7 @@ func TestEachKindStrikes(t *testing.T) {
 				t.Fatal(r.Failures)
 			}
 			troubled := func(r *Report) bool {
-				return r.Lost+r.Refused+r.Gaps+r.Unknown > quiet.Lost+quiet.Refused+quiet.Gaps+quiet.Unknown || r.Events > quiet.Events || r.Acked < quiet.Acked
+				return r.Again+r.Lost+r.Refused+r.Gaps+r.Unknown > quiet.Again+quiet.Lost+quiet.Refused+quiet.Gaps+quiet.Unknown || r.Acked < quiet.Acked
 			}
 			if show := shows[k.name]; show != nil {
 				troubled = show
@@ -225,6 +239,44 @@ func TestEachKindStrikes(t *testing.T) {
 				t.Error("nothing shows")
 			}
 		})
+	}
+}
+
+// TestSmallClusters: what takes more members than there are does not strike, and
+// what strikes one of one or two leaves a cluster that works.
+func TestSmallClusters(t *testing.T) {
+	for _, members := range []int{1, 2} {
+		for _, k := range kinds {
+			cfg := Config{Seed: 2, Members: members, Duration: 25 * time.Second, Proposals: 1, MinFaults: -1}
+			cfg.hooks.schedule = func([]Fault) []Fault { return []Fault{{0, k.name, 5 * time.Second, 2 * time.Second}} }
+			r := run(t, cfg)
+			if r.Failed() || k.members > members && r.Faults[k.name] > 0 {
+				t.Errorf("%s, %d members: struck %d times: %v", k.name, members, r.Faults[k.name], r.Failures)
+			}
+		}
+	}
+}
+
+// TestFaultsAddUp: two of a kind at the same member end when they end, each.
+func TestFaultsAddUp(t *testing.T) {
+	r := newReachability(t, 1, 1)
+	m := r.c.members[0]
+	var ends []func()
+	for range 3 {
+		ends = append(ends, r.strike(t, "clock-skew", time.Second), r.strike(t, "storage-slow", time.Second))
+	}
+	if m.pace() == 1 || m.pace() < 0.25 || m.disk.factor < 60 {
+		t.Errorf("pace %v, disk %d times slower", m.pace(), m.disk.factor)
+	}
+	for _, end := range ends {
+		end()
+	}
+	if p := m.pace(); p < 0.999 || p > 1.001 || m.disk.factor != 0 {
+		t.Errorf("in the end: pace %v, disk %d times slower", p, m.disk.factor)
+	}
+	m.skew = -3
+	if m.pace() != 0.25 {
+		t.Errorf("the slowest pace is %v", m.pace())
 	}
 }
 

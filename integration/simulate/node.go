@@ -97,9 +97,12 @@ func (n *node) begin() {
 	n.pump()
 }
 
+// pace is how fast the member's clock runs, however many faults are at it.
+func (m *member) pace() float64 { return max(0.25, 1+m.skew) }
+
 // tick is raft's ticker, at the pace of the member's own clock.
 func (n *node) tick() {
-	n.sim.After(time.Duration(float64(raftTick)/(1+n.m.skew)), n.tick)
+	n.sim.After(time.Duration(float64(raftTick)/n.m.pace()), n.tick)
 	if n.writing {
 		n.tickDue = true
 		return

@@ -40,6 +40,7 @@ type Report struct {
 	FromRows    int `json:"from_rows"`    // made of rows
 	Frames      int `json:"frames"`       // delivered
 	Rows        int `json:"rows"`         // delivered
+	Again       int `json:"again"`        // packets retransmitted, by incarnations that are alive at the end
 	Gaps        int `json:"gaps"`
 	Lost        int `json:"lost"`    // tickets
 	Refused     int `json:"refused"` // frames, by a port
@@ -98,8 +99,8 @@ func (r *Report) Write(w io.Writer) {
 	fmt.Fprintf(w, "  calls       %d proposals, %d acknowledged; %d reads; %d without an answer\n", r.Proposals, r.Acked, r.Reads, r.Unknown)
 	fmt.Fprintf(w, "  messages    %d, %d of them in rows (%d made of rows); %d reports of unreachable peers\n",
 		r.Messages, r.RowMessages, r.FromRows, r.Unreachable)
-	fmt.Fprintf(w, "  fabric      %d events, %d frames, %d rows, %d tickets lost, %d frames refused (%d for want of credit), %d gaps\n",
-		r.Events, r.Frames, r.Rows, r.Lost, r.Refused, r.NoCredit, r.Gaps)
+	fmt.Fprintf(w, "  fabric      %d events, %d frames, %d rows, %d retransmissions, %d tickets lost, %d frames refused (%d for want of credit), %d gaps\n",
+		r.Events, r.Frames, r.Rows, r.Again, r.Lost, r.Refused, r.NoCredit, r.Gaps)
 	for _, f := range r.Failures {
 		fmt.Fprintf(w, "  FAILED      %s at %v: %s\n", f.Check, f.At, f.What)
 	}

@@ -23,10 +23,11 @@ func (f Fault) String() string {
 }
 
 // kind is one kind of fault. start returns how to end it, or nil if it cannot
-// strike now: there is nobody to strike.
+// strike now: there is nobody to strike. It takes a cluster of some members.
 type kind struct {
-	name  string
-	start func(s *strike) (end func())
+	name    string
+	members int
+	start   func(s *strike) (end func())
 }
 
 // strike is a fault that strikes.
@@ -39,31 +40,31 @@ type strike struct {
 // kinds are all kinds of faults, with the same odds. docs/simulator.md has
 // their sources.
 var kinds = []kind{
-	{"crash", crash},
-	{"crash-leader", crashLeader},
-	{"power-loss", powerLoss},
-	{"pause", pause},
-	{"pause-leader", pauseLeader},
-	{"stuck-handler", stuckHandler},
-	{"one-way-cut", oneWayCut},
-	{"deaf-leader", deafLeader},
-	{"chained", chained},
-	{"quorum-loss", quorumLoss},
-	{"constrained", constrained},
-	{"rotating-hub", rotatingHub},
-	{"bridge", bridge},
-	{"flapping", flapping},
-	{"split", split},
-	{"loss", loss},
-	{"delay", delay},
-	{"reorder", reorder},
-	{"duplicate", duplicate},
-	{"corrupt", corrupt},
-	{"clock-skew", clockSkew},
-	{"storage-stall", storageStall},
-	{"storage-slow", storageSlow},
-	{"membership", membership},
-	{"transfer", transfer},
+	{"crash", 1, crash},
+	{"crash-leader", 1, crashLeader},
+	{"power-loss", 1, powerLoss},
+	{"pause", 1, pause},
+	{"pause-leader", 1, pauseLeader},
+	{"stuck-handler", 1, stuckHandler},
+	{"one-way-cut", 2, oneWayCut},
+	{"deaf-leader", 2, deafLeader},
+	{"chained", 3, chained},
+	{"quorum-loss", 3, quorumLoss},
+	{"constrained", 3, constrained},
+	{"rotating-hub", 3, rotatingHub},
+	{"bridge", 3, bridge},
+	{"flapping", 2, flapping},
+	{"split", 2, split},
+	{"loss", 1, loss},
+	{"delay", 1, delay},
+	{"reorder", 1, reorder},
+	{"duplicate", 1, duplicate},
+	{"corrupt", 1, corrupt},
+	{"clock-skew", 1, clockSkew},
+	{"storage-stall", 1, storageStall},
+	{"storage-slow", 1, storageSlow},
+	{"membership", 1, membership},
+	{"transfer", 1, transfer},
 }
 
 // Kinds names all kinds of faults.
@@ -122,7 +123,7 @@ func (c *cluster) strike(faults []Fault) {
 		healed = max(healed, f.At+f.For)
 		s := &strike{f, c, stream(c.cfg.Seed, streamFault+uint64(f.Number))}
 		c.net.At(f.At, func() {
-			end := kindOf(f.Kind).start(s)
+			end := s.begin()
 			if end == nil {
 				c.trace("%s finds nobody", f.Kind)
 				return
@@ -135,6 +136,15 @@ func (c *cluster) strike(faults []Fault) {
 		})
 	}
 	c.net.At(healed, func() { c.clients.healed = len(c.clients.calls) })
+}
+
+// begin starts the fault if the cluster is large enough.
+func (s *strike) begin() (end func()) {
+	k := kindOf(s.Kind)
+	if s.c.size() < k.members {
+		return nil
+	}
+	return k.start(s)
 }
 
 func kindOf(name string) *kind {
@@ -170,6 +180,14 @@ func (s *strike) pick(ms []*member) *member {
 func (s *strike) leaderOr() *member {
 	if m := s.c.leader(); m != nil && m.paused == 0 {
 		return m
+	}
+	return s.anyone()
+}
+
+// leaderOrAnyone is the leader half of the time.
+func (s *strike) leaderOrAnyone() *member {
+	if s.rng.IntN(2) == 0 {
+		return s.leaderOr()
 	}
 	return s.anyone()
 }
