@@ -12,7 +12,7 @@ import (
 // other seeds it gives others.
 func TestSameSeedSameHash(t *testing.T) {
 	hashes := map[uint64]uint64{}
-	for _, members := range []int{3, 5} {
+	for _, members := range sizes(3, 5) {
 		for seed := uint64(1); seed <= 4; seed++ {
 			cfg := Config{Seed: seed, Members: members, Duration: 25 * time.Second, Proposals: 100, MinFaults: -1}
 			a, b := run(t, cfg), run(t, cfg)

@@ -192,7 +192,8 @@ func lone(t *testing.T, kind string, members int) *Report {
 // TestEachKindStrikes: every kind of fault strikes, shows, and leaves a cluster
 // that works.
 func TestEachKindStrikes(t *testing.T) {
-	calm := Config{Seed: loneSeed, Members: 5, Duration: 25 * time.Second, Proposals: 1, Only: []int{}}
+	members := sizes(3, 5)[len(sizes(3, 5))-1]
+	calm := Config{Seed: loneSeed, Members: members, Duration: 25 * time.Second, Proposals: 1, Only: []int{}}
 	quiet := run(t, calm)
 	if quiet.Failed() || quiet.Elections != 1 || quiet.Lost+quiet.Refused+quiet.Restarts > 20 {
 		t.Fatalf("without faults: %+v", quiet)
@@ -209,12 +210,12 @@ func TestEachKindStrikes(t *testing.T) {
 	shows := map[string]func(r *Report) bool{
 		"crash":         func(r *Report) bool { return r.Restarts == 1 },
 		"crash-leader":  func(r *Report) bool { return r.Restarts == 1 && r.Elections > 1 },
-		"power-loss":    func(r *Report) bool { return r.Restarts == 5 && r.Elections > 1 },
+		"power-loss":    func(r *Report) bool { return r.Restarts == members && r.Elections > 1 },
 		"pause-leader":  func(r *Report) bool { return r.Elections > 1 },
 		"deaf-leader":   func(r *Report) bool { return r.Elections > 1 },
 		"quorum-loss":   func(r *Report) bool { return r.Unknown > 0 },
 		"constrained":   func(r *Report) bool { return r.Unknown > 0 },
-		"membership":    func(r *Report) bool { return r.Reconfigs >= 5 && r.Snapshots > 0 },
+		"membership":    func(r *Report) bool { return r.Reconfigs >= members && r.Snapshots > 0 },
 		"transfer":      func(r *Report) bool { return r.Elections > 1 },
 		"duplicate":     func(r *Report) bool { return r.Events > quiet.Events+quiet.Events/50 },
 		"clock-skew":    func(r *Report) bool { return r.Messages != quiet.Messages },
@@ -223,7 +224,7 @@ func TestEachKindStrikes(t *testing.T) {
 	}
 	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) {
-			r := lone(t, k.name, 5)
+			r := lone(t, k.name, members)
 			if r.Failed() || r.Faults[k.name] != 1 {
 				r.Write(os.Stdout)
 				t.Fatal(r.Failures)
@@ -245,7 +246,7 @@ func TestEachKindStrikes(t *testing.T) {
 // TestSmallClusters: what takes more members than there are does not strike, and
 // what strikes one of one or two leaves a cluster that works.
 func TestSmallClusters(t *testing.T) {
-	for _, members := range []int{1, 2} {
+	for _, members := range sizes(1, 2) {
 		for _, k := range kinds {
 			cfg := Config{Seed: 2, Members: members, Duration: 25 * time.Second, Proposals: 1, MinFaults: -1}
 			cfg.hooks.schedule = func([]Fault) []Fault { return []Fault{{0, k.name, 5 * time.Second, 2 * time.Second}} }
