@@ -1,6 +1,9 @@
 package simulate
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Faults of members: they crash, stop, or their handlers do not return.
 
@@ -107,8 +110,12 @@ func storageSlow(s *strike) func() {
 
 // transfer asks the leader to hand over.
 func transfer(s *strike) func() {
-	l, to := s.c.leader(), s.anyone()
-	if l == nil || to == nil || l == to || l.paused > 0 || !isVoter(l.node.conf, uint64(to.id)) {
+	l := s.c.leader()
+	if l == nil || l.paused > 0 {
+		return nil
+	}
+	to := s.pick(slices.DeleteFunc(s.alive(), func(m *member) bool { return m == l || !isVoter(l.node.conf, uint64(m.id)) }))
+	if to == nil {
 		return nil
 	}
 	s.c.trace("%s shall hand over to %s", l.id, to.id)
