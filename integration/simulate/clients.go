@@ -46,7 +46,7 @@ func newClients(c *cluster) *clients {
 	cs := &clients{c: c, rng: stream(c.cfg.Seed, streamClients), size: commandLen, healed: -1}
 	switch cs.rng.IntN(8) { // most entries are small
 	case 0:
-		cs.size = 16 << 10
+		cs.size = 64 << 10 // fills the queue of a link that does not work
 	case 1, 2:
 		cs.size = 1 << 10
 	}
