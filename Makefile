@@ -138,6 +138,22 @@ bench-raft: build ## raft groups on the transport and on rafthttp, side by side 
 bench-etcd: build ## etcd-dv against stock etcd, side by side (BENCH='--members 3 --clients 32')
 	@bin/raftdv bench etcd $(BENCH)
 
+# Results of other commits are not continued: each has its file.
+SEEDS ?= 1000
+FIRST ?= 1
+SIM_RESULTS ?= $(BUILD)/sim-$(FIRST).jsonl
+
+.PHONY: sim
+sim: build ## clusters in virtual time with faults, checked; resumable (SEEDS=1000 FIRST=1 SIM='--members 5')
+	@bin/raftdv sim --seed $(FIRST) --seeds $(SEEDS) --members 3,5,7 --results $(SIM_RESULTS) $(SIM)
+
+.PHONY: invariants
+invariants: ## a line for each invariant, from seeds and planted bugs that it runs now (INVARIANT_SEEDS=20)
+	@$(GO) test -count=1 -v -timeout $(TIMEOUT) -run '^TestInvariants$$' ./integration/simulate -seeds $(INVARIANT_SEEDS) | \
+		awk '/ in [0-9]+ seeds |replay with|not noticed|^panic|^(FAIL|ok)/'
+
+INVARIANT_SEEDS ?= 20
+
 .PHONY: etcd-suites
 etcd-suites: ## etcd's own tests on stock etcd and etcd-dv, resumable (SUITES='--shard 1/2 --jobs 2'; hours)
 	@$(GO) run ./integration/suites $(SUITES)

@@ -1,0 +1,124 @@
+package simulate
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/raftdv/dv/fabric"
+	"github.com/raftdv/dv/fabric/sim"
+)
+
+// etcd's settings of raft: etcdserver's bootstrap.go of 3.7, and the defaults of
+// its flags --heartbeat-interval and --election-timeout.
+const (
+	raftTick        = 100 * time.Millisecond
+	electionTicks   = 10
+	heartbeatTicks  = 1
+	maxInflightMsgs = 512
+	maxSizePerMsg   = 1 << 20
+)
+
+const (
+	// maxMembers bounds a cluster; members that join later come on top.
+	maxMembers = 31
+	// maxSimulated bounds a run that does not get its proposals through.
+	maxSimulated = 10 * time.Minute
+	// queueBytes bounds the ports' queues; the largest MsgApp fits twice.
+	queueBytes = 2 * maxFrame
+	maxFrame   = maxSizePerMsg + 64<<10
+	// ticketTimeout bounds the time until a ticket resolves.
+	ticketTimeout = 2 * time.Second
+)
+
+// Config describes one run. The zero value is seed 0 on three members.
+type Config struct {
+	// Seed of everything: network, disks, clients, schedule, raft's timeouts.
+	Seed uint64
+	// Members at the beginning. Default 3.
+	Members int
+	// Duration is the least simulated time. Default 60 s.
+	Duration time.Duration
+	// Proposals is the least number that has to be acknowledged; the run goes on
+	// until it is reached, up to ten simulated minutes. Default 1000.
+	Proposals int
+	// MinFaults is the least number of faults that have to strike. Default 5,
+	// or all of Only if there are fewer; negative: none.
+	MinFaults int
+	// Only restricts the schedule to the faults with these numbers; nil: all of
+	// them, empty: none.
+	Only []int
+	// Arbiter makes the arbiter of a member's incarnation. Nil: none, stock raft.
+	Arbiter func(Host) Arbiter
+	// Trace is called for what the nemesis does and who leads. Nil: nobody.
+	Trace func(at time.Duration, what string)
+
+	hooks hooks
+}
+
+// hooks is where tests of this package plant bugs; each is nil otherwise.
+type hooks struct {
+	handler  func(c *cluster, id fabric.MemberID, h fabric.Handler) fabric.Handler
+	port     func(c *cluster, id fabric.MemberID, p fabric.Port) fabric.Port
+	writer   func(id fabric.MemberID) ackWriter
+	persist  func(m *member, w *write)
+	apply    func(m *member, index uint64, cmd *command)
+	early    func(m *member) bool // answers leave before they are on disk
+	stale    func(m *member) bool // reads are not confirmed
+	network  func(*sim.Config)
+	schedule func([]Fault) []Fault
+	size     int             // of entries
+	mute     map[string]bool // checks that would see a bug before the one that is meant
+}
+
+// Validate lists everything that is wrong with c.
+func (c *Config) Validate() error {
+	var errs []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("simulate: "+format, args...))
+		}
+	}
+	check(c.Members >= 0 && c.Members <= maxMembers, "Members is %d, want 0 (default: 3) to %d", c.Members, maxMembers)
+	check(c.Duration >= 0 && c.Duration <= maxSimulated, "Duration is %v, want 0 (default: 60s) to %v", c.Duration, maxSimulated)
+	check(c.Proposals >= 0, "Proposals is %d, want 0 (default: 1000) or more", c.Proposals)
+	for _, i := range c.Only {
+		check(i >= 0, "Only holds %d, want numbers of faults, from 0", i)
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) withDefaults() Config {
+	if c.Members == 0 {
+		c.Members = 3
+	}
+	if c.Duration == 0 {
+		c.Duration = time.Minute
+	}
+	if c.Proposals == 0 {
+		c.Proposals = 1000
+	}
+	if c.MinFaults == 0 {
+		c.MinFaults = 5
+		if c.Only != nil {
+			c.MinFaults = 0 // a shrunk schedule is there to show a failure
+		}
+	}
+	return c
+}
+
+// network draws the fabric of a seed.
+func (c *cluster) network() sim.Config {
+	delay := time.Duration(20+c.rng.IntN(480)) * time.Microsecond
+	cfg := sim.Config{
+		Seed:     c.cfg.Seed,
+		MaxFrame: maxFrame, QueueBytes: queueBytes, TicketTimeout: ticketTimeout,
+		Faults: sim.Faults{Delay: delay, Jitter: delay / 4},
+		Wire:   c.rng.IntN(4) == 0, // frames and rows by way of their bytes on the wire
+	}
+	c.base = cfg.Faults
+	if c.cfg.hooks.network != nil {
+		c.cfg.hooks.network(&cfg)
+	}
+	return cfg
+}

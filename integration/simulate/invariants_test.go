@@ -1,0 +1,94 @@
+package simulate
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+var (
+	testSeeds = flag.Int("seeds", 2, "seeds for each number of members")
+	firstSeed = flag.Uint64("first-seed", 1, "the first of them")
+)
+
+var testMembers = sizes(3, 5, 7)
+
+// sizes are those of clusters to test with: under the race detector the first.
+func sizes(members ...int) []int {
+	if raced {
+		return members[:1]
+	}
+	return members
+}
+
+// run is Run for tests.
+func run(t testing.TB, cfg Config) *Report {
+	t.Helper()
+	r, err := Run(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// invariants are what make invariants prints a line for: the id, and how the
+// names of its checks begin.
+var invariants = []string{"F1", "F2", "F3", "R1", "raft", "linearizable"}
+
+func of(check, id string) bool { return check == id || strings.HasPrefix(check, id+":") }
+
+// TestInvariants runs seeds that must keep every invariant, and runs with a
+// planted bug that must not keep theirs. Its last lines sum that up.
+func TestInvariants(t *testing.T) {
+	broken := map[string]int{}
+	seeds := 0
+	t.Run("seeds", func(t *testing.T) {
+		for _, members := range testMembers {
+			for i := range *testSeeds {
+				r := run(t, Config{Seed: *firstSeed + uint64(i), Members: members})
+				seeds++
+				if r.Failed() {
+					r.Write(os.Stdout)
+					t.Errorf("%v: replay with: %s", r.Failures[0], r.Replay())
+				}
+				for _, f := range r.Failures {
+					broken[f.Check]++
+				}
+			}
+		}
+	})
+	caught, planted := map[string]int{}, map[string]int{}
+	for _, p := range plants {
+		t.Run("planted/"+p.check+"/"+p.name, func(t *testing.T) {
+			id, _, _ := strings.Cut(p.check, ":")
+			planted[id]++
+			if r := p.run(t); r == nil {
+				t.Errorf("not noticed by %q", p.check)
+			} else {
+				caught[id]++
+				t.Logf("%+v", r.Failures[0])
+			}
+		})
+	}
+	for _, id := range invariants {
+		sum := fmt.Sprintf("%s holds", id)
+		for check, n := range broken {
+			if of(check, id) {
+				sum = fmt.Sprintf("%s IS BROKEN in %d", id, n)
+			}
+		}
+		sum += fmt.Sprintf(" in %d seeds (n = %s), ", seeds, strings.Trim(strings.ReplaceAll(fmt.Sprint(testMembers), " ", ", "), "[]"))
+		switch {
+		case planted[id] == 0:
+			sum += "NO BUG WAS PLANTED"
+			t.Errorf("no bug is planted for %s", id)
+		case caught[id] < planted[id]:
+			sum += fmt.Sprintf("PLANTED BUG NOT CAUGHT (%d of %d)", caught[id], planted[id])
+		default:
+			sum += fmt.Sprintf("planted bug caught (%d of %d)", caught[id], planted[id])
+		}
+		fmt.Println(sum)
+	}
+}

@@ -1,0 +1,110 @@
+package simulate
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Report is what a run did and found. Counts are of the whole cluster.
+type Report struct {
+	Seed      uint64        `json:"seed"`
+	Members   int           `json:"members"`
+	Simulated time.Duration `json:"simulated"`
+	Wall      time.Duration `json:"wall"`
+	// Hash is a digest of all that happened on the network and of all that raft
+	// applied: runs with equal hashes were equal.
+	Hash uint64 `json:"hash"`
+	// Events of the fabric.
+	Events uint64 `json:"events"`
+
+	// Faults that struck, by kind; Scheduled are those that should have.
+	Faults    map[string]int `json:"faults"`
+	Scheduled int            `json:"scheduled"`
+
+	Elections  int `json:"elections"`
+	Rounds     int `json:"rounds"`
+	MostRounds int `json:"most_rounds"` // of one election
+	VotesAsked int `json:"votes_asked"`
+
+	Proposals int `json:"proposals"` // that a raft took
+	Acked     int `json:"acked"`
+	Reads     int `json:"reads"`   // answered
+	Unknown   int `json:"unknown"` // calls without an answer
+
+	Messages    int `json:"messages"`     // that rafts sent
+	RowMessages int `json:"row_messages"` // of them, in rows
+	FromRows    int `json:"from_rows"`    // made of rows
+	Frames      int `json:"frames"`       // delivered
+	Rows        int `json:"rows"`         // delivered
+	Again       int `json:"again"`        // packets retransmitted, by incarnations that are alive at the end
+	Gaps        int `json:"gaps"`
+	Lost        int `json:"lost"`    // tickets
+	Refused     int `json:"refused"` // frames, by a port
+	NoCredit    int `json:"no_credit"`
+	Unreachable int `json:"unreachable"` // reports to raft
+	MostQueued  int `json:"most_queued"` // bytes of one lane
+	Snapshots   int `json:"snapshots"`   // that a member was sent and restored
+	Reconfigs   int `json:"reconfigs"`   // configurations applied
+	Restarts    int `json:"restarts"`
+	Syncs       int `json:"syncs"`
+
+	Failures []Failure `json:"failures,omitempty"`
+	Schedule []Fault   `json:"-"`
+
+	only []int
+}
+
+// Failed reports whether the run found anything wrong.
+func (r *Report) Failed() bool { return len(r.Failures) > 0 }
+
+func (r *Report) struck() (n int) {
+	for _, k := range r.Faults {
+		n += k
+	}
+	return n
+}
+
+// Replay is the command that runs the same again.
+func (r *Report) Replay() string {
+	s := fmt.Sprintf("raftdv sim --seed %d --members %d --hash", r.Seed, r.Members)
+	if r.only != nil {
+		s += " --only=" + join(r.only)
+	}
+	return s
+}
+
+func join(numbers []int) string {
+	if len(numbers) == 0 {
+		return "none"
+	}
+	return strings.Trim(strings.ReplaceAll(fmt.Sprint(numbers), " ", ","), "[]")
+}
+
+// Write prints the report for a reader.
+func (r *Report) Write(w io.Writer) {
+	fmt.Fprintf(w, "seed %d, %d members: %v simulated in %v\n", r.Seed, r.Members, r.Simulated.Round(time.Millisecond), r.Wall.Round(time.Millisecond))
+	fmt.Fprintf(w, "  faults      %d of %d:", r.struck(), r.Scheduled)
+	for i, kind := range slices.Sorted(maps.Keys(r.Faults)) {
+		if i > 0 {
+			fmt.Fprint(w, ",")
+		}
+		fmt.Fprintf(w, " %s %d", kind, r.Faults[kind])
+	}
+	fmt.Fprintf(w, "\n  elections   %d in %d rounds, at most %d each; %d restarts, %d snapshots, %d configurations\n",
+		r.Elections, r.Rounds, r.MostRounds, r.Restarts, r.Snapshots, r.Reconfigs)
+	fmt.Fprintf(w, "  calls       %d proposals, %d acknowledged; %d reads; %d without an answer\n", r.Proposals, r.Acked, r.Reads, r.Unknown)
+	fmt.Fprintf(w, "  messages    %d, %d of them in rows (%d made of rows); %d reports of unreachable peers\n",
+		r.Messages, r.RowMessages, r.FromRows, r.Unreachable)
+	fmt.Fprintf(w, "  fabric      %d events, %d frames, %d rows, %d retransmissions, %d tickets lost, %d frames refused (%d for want of credit), %d gaps\n",
+		r.Events, r.Frames, r.Rows, r.Again, r.Lost, r.Refused, r.NoCredit, r.Gaps)
+	for _, f := range r.Failures {
+		fmt.Fprintf(w, "  FAILED      %s at %v: %s\n", f.Check, f.At, f.What)
+	}
+	if r.Failed() {
+		fmt.Fprintf(w, "replay with: %s\n", r.Replay())
+	}
+}
