@@ -1,0 +1,177 @@
+package election
+
+import (
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/raftdv/dv/fabric"
+)
+
+// held is a message that raft does not have yet.
+type held struct {
+	m     *raftpb.Message
+	until time.Duration
+	size  int
+}
+
+// why a message is held.
+type why uint8
+
+const (
+	whyNot      why = iota
+	whySealed       // a leader that a majority suspects
+	whyElection     // a campaign beside the one that is on
+	whyLeader       // a campaign against a leader that works
+)
+
+// Receive takes a message for raft. Its sender is taken for heard: From has to
+// be the peer that it came from, forwarded messages aside.
+func (a *Arbiter) Receive(now time.Duration, m *raftpb.Message) Verdict {
+	a.begin(now)
+	if p := a.peer(fabric.MemberID(m.GetFrom())); p != nil && !forwarded(m) {
+		a.alive(p)
+	}
+	a.stepIfDue()
+	w := a.judge(m)
+	if w == whyNot || !a.keep(m, w) {
+		before := a.claim
+		a.handed(m)
+		if a.claim != before {
+			a.step()
+		}
+		return Pass
+	}
+	return Hold
+}
+
+// forwarded messages keep the From of who asked.
+func forwarded(m *raftpb.Message) bool {
+	switch m.GetType() {
+	case raftpb.MsgProp, raftpb.MsgReadIndex, raftpb.MsgTransferLeader:
+		return true
+	}
+	return false
+}
+
+// keep takes a message into custody, if the mode and the bounds allow it.
+func (a *Arbiter) keep(m *raftpb.Message, w why) bool {
+	if w == whyElection || w == whyLeader {
+		reason := map[why]string{whyElection: "election", whyLeader: "leader"}[w]
+		a.event(Event{Kind: EventHeldBack, Member: fabric.MemberID(m.GetFrom()), Term: m.GetTerm(), Reason: reason})
+	}
+	if a.mode() != On {
+		return false
+	}
+	size := messageSize(m)
+	if len(a.held) == a.cfg.MaxHeld || a.heldBytes+size > a.cfg.MaxHeldBytes {
+		a.event(Event{Kind: EventOverflow, Member: fabric.MemberID(m.GetFrom()), Term: m.GetTerm()})
+		return false
+	}
+	a.held = append(a.held, held{m, a.now + a.cfg.Hold, size})
+	a.heldBytes += size
+	a.wakeAt = min(a.wakeAt, a.now+a.cfg.Hold)
+	return true
+}
+
+// judge says why a message should be held now.
+func (a *Arbiter) judge(m *raftpb.Message) why {
+	if a.mode() == Off {
+		return whyNot
+	}
+	from := fabric.MemberID(m.GetFrom())
+	switch m.GetType() {
+	case raftpb.MsgApp, raftpb.MsgSnap, raftpb.MsgHeartbeat:
+		if a.sealed && m.GetTerm() <= a.claim.term {
+			return whySealed
+		}
+	case raftpb.MsgVote, raftpb.MsgPreVote:
+		switch {
+		case m.GetTerm() <= a.term:
+		case a.busy():
+			if !a.favours(from) {
+				return whyElection
+			}
+		case a.claim.kind == claimLead && from != a.transferee() && a.works():
+			return whyLeader
+		}
+	case raftpb.MsgTimeoutNow:
+		switch {
+		case from != a.claim.member && (a.claim.kind == claimLead && a.works() || a.busy()):
+			return whyLeader
+		case a.sealed:
+			return whySealed
+		}
+	}
+	return whyNot
+}
+
+// busy reports whether one campaign is preferred to others: from the seal, or
+// the endorsement, until somebody leads or the campaign has run out of time.
+func (a *Arbiter) busy() bool {
+	return a.sealed || a.open || a.claim.kind == claimCampaign && !a.suspects && a.now < a.since+a.cfg.Patience
+}
+
+// favours reports whether the campaign of id is the one that is on.
+func (a *Arbiter) favours(id fabric.MemberID) bool {
+	return a.open && id == a.endorses.nominee || a.bound == id && a.now < a.boundTill && !a.open ||
+		!a.open && a.claim.kind == claimCampaign && a.claim.member == id
+}
+
+// transferee is to whom the leader hands over its office, 0 if to nobody.
+func (a *Arbiter) transferee() fabric.MemberID {
+	if a.claim.member == a.cfg.Self {
+		return a.transfer
+	}
+	if p := a.peer(a.claim.member); p != nil && p.seen && p.row.claim == a.claim {
+		return p.row.transfer
+	}
+	return 0
+}
+
+// works reports whether a majority of voters hears the leader, whose progress
+// moves: each says so itself.
+func (a *Arbiter) works() bool {
+	return a.majority(func(id fabric.MemberID) bool {
+		if id == a.cfg.Self {
+			return !a.suspects && a.hearsMajority()
+		}
+		p := a.peer(id)
+		return !p.suspected() && p.seen && p.row.claim == a.claim && !p.row.is(flagSuspects)
+	})
+}
+
+// review judges what is held once more. It reports whether raft got something.
+func (a *Arbiter) review() (moved bool) {
+	kept := a.held[:0]
+	for _, h := range a.held {
+		w := a.judge(h.m)
+		switch {
+		case w != whyNot && a.now < h.until:
+			kept = append(kept, h)
+			continue
+		case w == whyLeader && (a.cfg.PreVote || a.cfg.CheckQuorum):
+			a.event(Event{Kind: EventDiscarded, Member: fabric.MemberID(h.m.GetFrom()), Term: h.m.GetTerm()})
+		default:
+			a.release(h.m)
+			moved = true
+		}
+		a.heldBytes -= h.size
+	}
+	clear(a.held[len(kept):])
+	a.held = kept
+	return moved
+}
+
+func (a *Arbiter) release(m *raftpb.Message) {
+	a.out.Release = append(a.out.Release, m)
+	a.handed(m)
+}
+
+func (a *Arbiter) releaseAll() {
+	for _, h := range a.held {
+		a.release(h.m)
+	}
+	clear(a.held)
+	a.held, a.heldBytes = a.held[:0], 0
+}
