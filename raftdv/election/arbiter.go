@@ -56,6 +56,8 @@ type Arbiter struct {
 	open      bool // the endorsement binds
 	bound     fabric.MemberID
 	boundTill time.Duration
+	rival     rival // the best pre-candidate of late
+	rivalTill time.Duration
 	excluded  []fabric.MemberID
 	nominated endorsement
 	said      string // the reason for abstaining that was reported last
@@ -269,6 +271,9 @@ func (a *Arbiter) Row(now time.Duration, row *fabric.Row) error {
 }
 
 func (a *Arbiter) takeRow(p *peer, row *fabric.Row, s *section) {
+	if row.Incarnation != p.incarnation {
+		a.rest = 0 // who gave up without it may succeed with it
+	}
 	if row.Incarnation != p.incarnation || !p.seen || s.progress != p.row.progress {
 		p.moved = a.now
 	}
@@ -338,7 +343,8 @@ func (a *Arbiter) show() {
 	}
 	set(a.suspects, flagSuspects)
 	set(a.sealed, flagSealed)
-	set(a.abstains() == "", flagKnown) // who will not endorse cannot be nominated
+	set(a.unable() == "", flagKnown)
+	set(a.tied(), flagBound)
 	set(a.mode() == Observe, flagObserves)
 	set(a.mode() == On, flagActs)
 	s.ids = s.ids[:0]

@@ -55,6 +55,7 @@ func (a *Arbiter) schedule() {
 	}
 	due(a.since + a.cfg.Patience)
 	due(a.boundTill)
+	due(a.rivalTill)
 	due(a.abstain)
 	due(a.sealedAt + a.cfg.Settle)
 	due(a.sealedAt + a.cfg.Hold)
@@ -145,19 +146,17 @@ func reasonIf(yes bool, reason string) string {
 // that positions come to rest. An election without a campaign ends after Hold,
 // then raft is left alone for Rest.
 func (a *Arbiter) seal() {
-	wanted := a.suspects && a.now >= a.rest && a.majority(func(id fabric.MemberID) bool {
-		if id == a.cfg.Self {
-			return true
-		}
-		p := a.peer(id)
-		return !p.suspected() && p.seen && p.row.is(flagSuspects) && p.row.claim.term == a.claim.term && p.row.claim.kind == a.claim.kind
-	})
+	wanted := a.suspects && a.now >= a.rest && a.majority(a.agrees)
+	if wanted && !a.majority(a.able) {
+		a.abstainFor("majority unknown")
+		wanted = false
+	}
 	switch {
 	case wanted && a.sealed && a.now >= a.sealedAt+a.cfg.Hold:
 		a.event(Event{Kind: EventGaveUp, Member: a.claim.member, Term: a.claim.term})
 		a.sealed, a.open, a.rest, a.excluded = false, false, a.now+a.cfg.Rest, nil
 	case wanted && !a.sealed:
-		a.sealed, a.sealedAt, a.said = true, a.now, ""
+		a.sealed, a.sealedAt = true, a.now
 		if a.claim.kind == claimCampaign {
 			a.fail(a.claim.member, 0, "campaign")
 		}
@@ -168,6 +167,25 @@ func (a *Arbiter) seal() {
 	case !wanted:
 		a.sealed = false
 	}
+}
+
+// agrees reports whether a member suspects the claim that this one suspects.
+func (a *Arbiter) agrees(id fabric.MemberID) bool {
+	if id == a.cfg.Self {
+		return a.suspects
+	}
+	p := a.peer(id)
+	return !p.suspected() && p.seen && p.row.is(flagSuspects) && p.row.claim.term == a.claim.term && p.row.claim.kind == a.claim.kind
+}
+
+// able reports whether a member can endorse. Without a majority of them nothing
+// is held for nothing.
+func (a *Arbiter) able(id fabric.MemberID) bool {
+	if id == a.cfg.Self {
+		return a.unable() == ""
+	}
+	p := a.peer(id)
+	return a.counts(p) && p.row.is(flagKnown)
 }
 
 // fail takes a nominee, or a candidate, out of this election.
@@ -214,8 +232,8 @@ func (a *Arbiter) counts(p *peer) bool {
 	return !p.suspected() && p.seen && (p.row.is(flagActs) || a.mode() == Observe && p.row.is(flagObserves))
 }
 
-// abstains is why this member does not endorse now, "" if it may.
-func (a *Arbiter) abstains() string {
+// unable is why this member does not endorse at all, "" if it does.
+func (a *Arbiter) unable() string {
 	switch {
 	case !a.votes(a.cfg.Self):
 		return "learner"
@@ -223,12 +241,24 @@ func (a *Arbiter) abstains() string {
 		return "restarted"
 	case !a.pos.known:
 		return "position unknown"
-	case a.bound != 0 && a.now < a.boundTill && a.heard(a.bound):
-		return "bound"
 	case a.term != 0 && a.claim.term > a.term+MaxTermLift:
 		return "term too far"
 	}
 	return ""
+}
+
+// tied reports whether this member's raft has a word out. A candidate that is
+// gone does not come back to it; but a vote that raft was asked for and did not
+// answer may raise its term, after which no nominee of an older one can win here.
+func (a *Arbiter) tied() bool {
+	return a.bound != 0 && a.now < a.boundTill && (a.heard(a.bound) || a.asked.term > a.term)
+}
+
+func (a *Arbiter) abstainFor(reason string) {
+	if reason != a.said {
+		a.said = reason
+		a.event(Event{Kind: EventAbstained, Term: a.claim.term, Reason: reason})
+	}
 }
 
 // endorse gives this member's word for the attempt that is on, once (E4).
@@ -236,11 +266,12 @@ func (a *Arbiter) endorse() {
 	if !a.sealed || a.open {
 		return
 	}
-	if why := a.abstains(); why != "" {
-		if why != a.said {
-			a.said = why
-			a.event(Event{Kind: EventAbstained, Term: a.claim.term, Reason: why})
-		}
+	if why := a.unable(); why != "" {
+		a.abstainFor(why)
+		return
+	}
+	if a.tied() {
+		a.abstainFor("bound")
 		return
 	}
 	settled := a.settled()
@@ -291,7 +322,7 @@ func (a *Arbiter) settled() bool {
 
 // ready reports whether a peer can be nominated, but for its log.
 func (a *Arbiter) ready(p *peer) bool {
-	return a.counts(p) && p.row.claim.term == a.claim.term && p.row.is(flagSealed) && p.row.is(flagKnown)
+	return a.counts(p) && p.row.claim.term == a.claim.term && p.row.is(flagSealed) && p.row.is(flagKnown) && !p.row.is(flagBound)
 }
 
 // candidate is a member that can be nominated.

@@ -92,6 +92,8 @@ func (a *Arbiter) judge(m *raftpb.Message) why {
 			if !a.favours(from) {
 				return whyElection
 			}
+		case m.GetType() == raftpb.MsgPreVote && a.outdone(m):
+			return whyElection
 		case a.claim.kind == claimLead && from != a.transferee() && a.works():
 			return whyLeader
 		}
@@ -109,7 +111,44 @@ func (a *Arbiter) judge(m *raftpb.Message) why {
 // busy reports whether one campaign is preferred to others: from the seal, or
 // the endorsement, until somebody leads or the campaign has run out of time.
 func (a *Arbiter) busy() bool {
-	return a.sealed || a.open || a.claim.kind == claimCampaign && !a.suspects && a.now < a.since+a.cfg.Patience
+	return a.sealed || a.open || a.bound != 0 && a.now < a.boundTill || a.claim.kind == claimCampaign && !a.suspects && a.now < a.since+a.cfg.Patience
+}
+
+// outdone reports whether a better pre-vote than m is about. raft's pre-votes
+// are no votes: one member grants any number of them, and two candidates may
+// each get a majority. One at a time passes, each better than the one before.
+func (a *Arbiter) outdone(m *raftpb.Message) bool {
+	is := rivalOf(m)
+	if a.rival.id != is.id && a.now < a.rivalTill && a.heard(a.rival.id) && a.rival.better(is) {
+		return true
+	}
+	for _, h := range a.held {
+		if r := rivalOf(h.m); h.m.GetType() == raftpb.MsgPreVote && r.id != is.id && a.heard(r.id) && r.better(is) {
+			return true
+		}
+	}
+	return false
+}
+
+// rival is a pre-candidate.
+type rival struct {
+	id   fabric.MemberID
+	last entry
+}
+
+func rivalOf(m *raftpb.Message) rival {
+	return rival{fabric.MemberID(m.GetFrom()), entry{m.GetLogTerm(), m.GetIndex()}}
+}
+
+func (r rival) better(o rival) bool {
+	return o.last.less(r.last) || o.last == r.last && r.id < o.id
+}
+
+// compete notes a pre-vote that raft has, or made.
+func (a *Arbiter) compete(m *raftpb.Message) {
+	if r := rivalOf(m); a.now >= a.rivalTill || r.better(a.rival) {
+		a.rival, a.rivalTill = r, a.now+a.cfg.Hold
+	}
 }
 
 // favours reports whether the campaign of id is the one that is on.

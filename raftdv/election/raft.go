@@ -19,7 +19,7 @@ func (a *Arbiter) Sent(now time.Duration, msgs []*raftpb.Message) {
 			a.sent(m)
 		}
 	}
-	if a.claim != before || a.transfer != to || a.busy() {
+	if a.claim != before || a.transfer != to || a.busy() || len(a.held) > 0 {
 		a.step()
 		return
 	}
@@ -45,6 +45,7 @@ func (a *Arbiter) sent(m *raftpb.Message) {
 	case raftpb.MsgPreVote:
 		a.role = roleCampaigner
 		a.pos.campaigned(m)
+		a.compete(m)
 		a.bind(a.cfg.Self)
 	case raftpb.MsgVoteResp, raftpb.MsgPreVoteResp:
 		a.answered(m)
@@ -107,7 +108,7 @@ func (a *Arbiter) claimed(c claim) {
 		return
 	}
 	was := a.claim
-	a.claim, a.since, a.rest, a.sealed = c, a.now, 0, false
+	a.claim, a.since, a.rest, a.sealed, a.said = c, a.now, 0, false, ""
 	if c.term > was.term {
 		a.transfer = 0
 	}
@@ -127,6 +128,9 @@ func (a *Arbiter) claimed(c claim) {
 // bind: this member's raft has, or may have, a word out for a campaign. Until
 // that has shown itself, or failed, no other one is endorsed.
 func (a *Arbiter) bind(to fabric.MemberID) { a.bound, a.boundTill = to, a.now+a.cfg.Patience }
+
+// forced campaigns are heard whatever raft's lease says: the term rises.
+func forced(m *raftpb.Message) bool { return string(m.GetContext()) == "CampaignTransfer" }
 
 // round notes a campaign that raft knows.
 func (a *Arbiter) round(c claim) {
@@ -157,9 +161,13 @@ func (a *Arbiter) handed(m *raftpb.Message) {
 		if m.GetTerm() > a.term {
 			a.round(claim{m.GetTerm(), from, claimCampaign})
 			a.bind(from)
+			if forced(m) {
+				a.raise(m.GetTerm())
+			}
 		}
 	case raftpb.MsgPreVote:
 		if m.GetTerm() > a.term {
+			a.compete(m)
 			a.bind(from)
 		}
 	}

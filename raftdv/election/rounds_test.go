@@ -9,6 +9,7 @@ import (
 
 var (
 	trials    = flag.Int("trials", 400, "elections for each number of members in TestRounds")
+	verbose   = flag.Bool("events", false, "print what arbiters report")
 	firstSeed = flag.Uint64("seed", 1, "seed of the first of them")
 )
 
@@ -57,11 +58,12 @@ func (k *kill) run() (r result, err error) {
 	if w.leader() != l && len(w.errs) == 0 {
 		w.fail("%w: no leader to kill", errLive)
 	}
+	term := l.rn.BasicStatus().GetTerm()
 	w.at(w.now+w.between(0, raftTick), func() { w.crash(l, k.silent || k.slow); w.counting, w.plan = true, k.plan })
 	w.run(w.now+raftTick, nil)
 	clear(w.cut)
 	start := w.now
-	if !w.run(w.now+endless, func() bool { return w.leader() != nil && w.leader() != l }) && len(w.errs) == 0 {
+	if !w.run(w.now+endless, func() bool { n := w.leader(); return n != nil && n.rn.BasicStatus().GetTerm() > term }) && len(w.errs) == 0 {
 		w.fail("%w: nobody leads", errLive)
 	}
 	r = result{took: w.now - start, phases: w.phases, seen: w.seen}

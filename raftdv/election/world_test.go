@@ -34,7 +34,7 @@ type world struct {
 	rounds   map[claim]bool
 	leaders  map[uint64]uint64 // term: id
 	decided  []string          // by index: term and data
-	words    map[wordKey]fabric.MemberID
+	words    map[wordKey]word
 	seen     map[EventKind]int
 	errs     []error
 
@@ -48,6 +48,11 @@ type wordKey struct {
 	member  uint64
 	term    uint64
 	attempt uint32
+}
+
+type word struct {
+	nominee fabric.MemberID
+	at      time.Duration
 }
 
 // setup is what a world is made of. Delays are bounded by reach, which the
@@ -153,7 +158,7 @@ func (r raftRandom) Read(b []byte) (int, error) {
 func newWorld(s setup) *world {
 	rand.Reader = raftRandom{mathrand.NewPCG(s.seed, 1)}
 	w := &world{setup: s, rng: mathrand.New(mathrand.NewPCG(s.seed, 2)), last: map[[2]uint64]time.Duration{}, cut: map[[2]uint64]bool{},
-		rounds: map[claim]bool{}, leaders: map[uint64]uint64{}, words: map[wordKey]fabric.MemberID{}, seen: map[EventKind]int{}, phases: map[phase]int{}}
+		rounds: map[claim]bool{}, leaders: map[uint64]uint64{}, words: map[wordKey]word{}, seen: map[EventKind]int{}, phases: map[phase]int{}}
 	conf := s.conf
 	if conf == nil {
 		conf = &raftpb.ConfState{}
@@ -523,6 +528,9 @@ func (w *world) act(n *node) {
 	out := n.arb.Take()
 	for _, e := range out.Events {
 		w.seen[e.Kind]++
+		if *verbose && w.counting {
+			fmt.Printf("%v %d: %v %+v\n", w.now, n.id, e.Kind, e)
+		}
 		if e.Kind == EventEndorsed {
 			w.word(n, e)
 		}
@@ -593,13 +601,14 @@ func (n *node) last() entry {
 	return entry{t, i}
 }
 
-// word checks E4, across restarts.
+// word checks E4, across restarts: an attempt is over for everybody three
+// Patiences after anybody's endorsement.
 func (w *world) word(n *node, e Event) {
 	key := wordKey{n.id, e.Term, e.Attempt}
-	if was, ok := w.words[key]; ok {
-		w.fail("%w: %d endorses %v and %v in attempt %d of term %d", errE4, n.id, was, e.Member, e.Attempt, e.Term)
+	if was, ok := w.words[key]; ok && w.now < was.at+3*n.arb.cfg.Patience {
+		w.fail("%w: %d endorses %v and %v in attempt %d of term %d, %v later", errE4, n.id, was.nominee, e.Member, e.Attempt, e.Term, w.now-was.at)
 	}
-	w.words[key] = e.Member
+	w.words[key] = word{e.Member, w.now}
 }
 
 // checkHeld checks E3.
