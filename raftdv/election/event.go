@@ -40,7 +40,7 @@ const (
 	// EventHeldBack: a campaign of Member was held back; Reason is "election" or
 	// "leader".
 	EventHeldBack
-	// EventDiscarded: a campaign of Member against a leader that works was lost.
+	// EventDiscarded: a campaign of Member that was held back was lost.
 	EventDiscarded
 	// EventAbstained: this member does not endorse; Reason says why.
 	EventAbstained

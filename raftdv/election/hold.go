@@ -189,7 +189,7 @@ func (a *Arbiter) review() (moved bool) {
 		case w != whyNot && a.now < h.until:
 			kept = append(kept, h)
 			continue
-		case w == whyLeader && (a.cfg.PreVote || a.cfg.CheckQuorum):
+		case w != whyNot && a.stale(h.m, w):
 			a.event(Event{Kind: EventDiscarded, Member: fabric.MemberID(h.m.GetFrom()), Term: h.m.GetTerm()})
 		default:
 			a.release(h.m)
@@ -200,6 +200,15 @@ func (a *Arbiter) review() (moved bool) {
 	clear(a.held[len(kept):])
 	a.held = kept
 	return moved
+}
+
+// stale reports whether a campaign that was held for as long as it may be is
+// better lost. A pre-vote so old would meet those of another time: granted late
+// by some, it makes a second candidate. A campaign against a leader that works
+// is causeless, and who needs one to be heard at all is freed by raft itself,
+// with pre-votes or a quorum check.
+func (a *Arbiter) stale(m *raftpb.Message, w why) bool {
+	return m.GetType() == raftpb.MsgPreVote || w == whyLeader && (a.cfg.PreVote || a.cfg.CheckQuorum)
 }
 
 func (a *Arbiter) release(m *raftpb.Message) {

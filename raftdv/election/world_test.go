@@ -104,18 +104,18 @@ func (h *eventHeap) Pop() any {
 }
 
 type node struct {
-	id      uint64
-	up      bool
-	life    uint64
-	rn      *raft.RawNode
-	storage *raft.MemoryStorage
-	arb     *Arbiter
-	busy    bool
-	leads   bool
-	applied uint64
-	version uint64
-	wake    time.Duration
-	since   map[*raftpb.Message]time.Duration // arrival of what is held
+	id           uint64
+	up, reviving bool
+	life         uint64
+	rn           *raft.RawNode
+	storage      *raft.MemoryStorage
+	arb          *Arbiter
+	busy         bool
+	leads        bool
+	applied      uint64
+	version      uint64
+	wake         time.Duration
+	since        map[*raftpb.Message]time.Duration // arrival of what is held
 }
 
 // phase is when a nominee crashes. All of them are tried.
@@ -340,13 +340,22 @@ func (w *world) strike(n *node, at phase) bool {
 	w.phases[at]++
 	w.targets = append(w.targets, fabric.MemberID(n.id))
 	w.crash(n, c.silent)
-	if w.upVoters() <= w.voterCount()/2 {
+	if w.upVoters() <= w.voterCount()/2 && w.reviving() < 1+w.voterCount()/2-w.upVoters() {
 		w.reviveSomebody()
 	}
 	return true
 }
 
 func (w *world) voterCount() int { return len(w.members(w.nodes[0]).Voters) }
+
+func (w *world) reviving() (n int) {
+	for _, x := range w.nodes {
+		if x.reviving {
+			n++
+		}
+	}
+	return n
+}
 
 func (w *world) upVoters() (n int) {
 	for _, x := range w.nodes {
@@ -361,15 +370,15 @@ func (w *world) upVoters() (n int) {
 func (w *world) reviveSomebody() {
 	var dead []*node
 	for _, n := range w.nodes {
-		if !n.up {
+		if !n.up && !n.reviving {
 			dead = append(dead, n)
 		}
 	}
 	n := dead[w.rng.IntN(len(dead))]
+	n.reviving = true
 	w.at(w.now+w.between(30*time.Millisecond, 300*time.Millisecond), func() {
-		if !n.up {
-			w.start(n)
-		}
+		n.reviving = false
+		w.start(n)
 	})
 }
 
