@@ -11,6 +11,7 @@ import (
 // held is a message that raft does not have yet.
 type held struct {
 	m     *raftpb.Message
+	why   why
 	until time.Duration
 	size  int
 }
@@ -33,6 +34,9 @@ func (a *Arbiter) Receive(now time.Duration, m *raftpb.Message) Verdict {
 		a.alive(p)
 	}
 	a.stepIfDue()
+	if m.GetType() == raftpb.MsgPreVote && m.GetTerm() > a.term {
+		a.compete(m)
+	}
 	w := a.judge(m)
 	if w == whyNot || !a.keep(m, w) {
 		before := a.claim
@@ -68,7 +72,7 @@ func (a *Arbiter) keep(m *raftpb.Message, w why) bool {
 		a.event(Event{Kind: EventOverflow, Member: fabric.MemberID(m.GetFrom()), Term: m.GetTerm()})
 		return false
 	}
-	a.held = append(a.held, held{m, a.now + a.cfg.Hold, size})
+	a.held = append(a.held, held{m, w, a.now + a.cfg.Hold, size})
 	a.heldBytes += size
 	a.wakeAt = min(a.wakeAt, a.now+a.cfg.Hold)
 	return true
@@ -88,6 +92,8 @@ func (a *Arbiter) judge(m *raftpb.Message) why {
 	case raftpb.MsgVote, raftpb.MsgPreVote:
 		switch {
 		case m.GetTerm() <= a.term:
+		case !a.sealed && !a.open && !a.majority(a.able) && !(a.claim.kind == claimLead && a.works()):
+			// raft is on its own
 		case a.busy():
 			if !a.favours(from) {
 				return whyElection
@@ -119,15 +125,7 @@ func (a *Arbiter) busy() bool {
 // each get a majority. One at a time passes, each better than the one before.
 func (a *Arbiter) outdone(m *raftpb.Message) bool {
 	is := rivalOf(m)
-	if a.rival.id != is.id && a.now < a.rivalTill && a.heard(a.rival.id) && a.rival.better(is) {
-		return true
-	}
-	for _, h := range a.held {
-		if r := rivalOf(h.m); h.m.GetType() == raftpb.MsgPreVote && r.id != is.id && a.heard(r.id) && r.better(is) {
-			return true
-		}
-	}
-	return false
+	return a.rival.id != is.id && a.now < a.rivalTill && a.heard(a.rival.id) && a.rival.better(is)
 }
 
 // rival is a pre-candidate.
@@ -144,10 +142,11 @@ func (r rival) better(o rival) bool {
 	return o.last.less(r.last) || o.last == r.last && r.id < o.id
 }
 
-// compete notes a pre-vote that raft has, or made.
+// compete notes a pre-vote that came, or that raft made. It is remembered for
+// longer than any that came before it is held.
 func (a *Arbiter) compete(m *raftpb.Message) {
 	if r := rivalOf(m); a.now >= a.rivalTill || r.better(a.rival) {
-		a.rival, a.rivalTill = r, a.now+a.cfg.Hold
+		a.rival, a.rivalTill = r, a.now+2*a.cfg.Hold
 	}
 }
 
@@ -185,6 +184,9 @@ func (a *Arbiter) review() (moved bool) {
 	kept := a.held[:0]
 	for _, h := range a.held {
 		w := a.judge(h.m)
+		if w == whyNot && a.suppressed(&h) {
+			w = h.why
+		}
 		switch {
 		case w != whyNot && a.now < h.until:
 			kept = append(kept, h)
@@ -200,6 +202,14 @@ func (a *Arbiter) review() (moved bool) {
 	clear(a.held[len(kept):])
 	a.held = kept
 	return moved
+}
+
+// suppressed reports whether a pre-vote that was held back for a leader's sake
+// stays so when the leader is lost: where it is released, and when, depends on
+// who suspects first, and the election that follows does not need it.
+func (a *Arbiter) suppressed(h *held) bool {
+	return h.why == whyLeader && h.m.GetType() == raftpb.MsgPreVote && h.m.GetTerm() > a.term &&
+		a.mode() == On && !a.favours(fabric.MemberID(h.m.GetFrom())) && a.majority(a.able)
 }
 
 // stale reports whether a campaign that was held for as long as it may be is

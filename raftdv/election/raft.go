@@ -167,7 +167,6 @@ func (a *Arbiter) handed(m *raftpb.Message) {
 		}
 	case raftpb.MsgPreVote:
 		if m.GetTerm() > a.term {
-			a.compete(m)
 			a.bind(from)
 		}
 	}

@@ -21,6 +21,7 @@ type kill struct {
 	silent  bool // no port tells that the leader is gone
 	slow    bool // suspicion comes when raft's own timeouts do
 	plan    []crash
+	revival time.Duration // least time after which crashed members come back
 }
 
 // result is what became of it.
@@ -51,6 +52,9 @@ func (k *kill) run() (r result, err error) {
 		k.setup.cfg.StallAfter = 5 * time.Second
 	}
 	w := newWorld(k.setup)
+	if w.revival = k.revival; w.revival == 0 {
+		w.revival = 30 * time.Millisecond
+	}
 	l := w.nodes[w.rng.IntN(k.setup.voters)]
 	w.at(time.Millisecond, func() { must(l.rn.Campaign()); w.pump(l) })
 	w.at(w.between(warmUp/2, warmUp), func() { w.load(l, k.unequal) })

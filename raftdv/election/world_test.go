@@ -39,6 +39,7 @@ type world struct {
 	errs     []error
 
 	plan    []crash
+	revival time.Duration
 	crashed int
 	phases  map[phase]int
 	targets []fabric.MemberID // crashed nominees
@@ -376,7 +377,7 @@ func (w *world) reviveSomebody() {
 	}
 	n := dead[w.rng.IntN(len(dead))]
 	n.reviving = true
-	w.at(w.now+w.between(30*time.Millisecond, 300*time.Millisecond), func() {
+	w.at(w.now+w.between(w.revival, 10*w.revival), func() {
 		n.reviving = false
 		w.start(n)
 	})
