@@ -74,10 +74,10 @@ type Config struct {
 	Settle time.Duration
 	// Patience bounds an attempt: from an endorsement to the nominee's
 	// campaign, and from its campaign to its lead. It has to cover three times
-	// the delay of a frame and two fsyncs. Default 25ms.
+	// the delay of a frame and two fsyncs. Default 20ms.
 	Patience time.Duration
 	// Hold bounds how long a message is kept from raft (E3), and an election
-	// that leads to no campaign. At least Settle + 3 × Patience. Default 100ms,
+	// that leads to no campaign. At least Settle + 4 × Patience. Default 100ms,
 	// etcd's tick.
 	Hold time.Duration
 	// Rest is the pause after an election that was given up, and the time for
@@ -109,7 +109,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.MaxSuspectAfter, max(time.Second, c.SuspectAfter))
 	orDefault(&c.StallAfter, time.Second)
 	orDefault(&c.Settle, 15*time.Millisecond)
-	orDefault(&c.Patience, 25*time.Millisecond)
+	orDefault(&c.Patience, 20*time.Millisecond)
 	orDefault(&c.Hold, 100*time.Millisecond)
 	orDefault(&c.Rest, time.Second)
 	orDefault(&c.Beat, min(5*time.Millisecond, c.SuspectAfter/12))
@@ -141,7 +141,7 @@ func (c Config) Validate() error {
 	bad(c.MaxHeldBytes < 1, "MaxHeldBytes: %d is not positive", c.MaxHeldBytes)
 	bad(c.MaxSuspectAfter < c.SuspectAfter, "MaxSuspectAfter: %v is below SuspectAfter %v", c.MaxSuspectAfter, c.SuspectAfter)
 	bad(c.Beat > c.SuspectAfter/gapFactor, "Beat: %v is more than an eighth of SuspectAfter %v: its own gaps would raise that", c.Beat, c.SuspectAfter)
-	bad(c.Hold < c.Settle+3*c.Patience, "Hold: %v is below Settle + 3 × Patience = %v: a third attempt would come too late", c.Hold, c.Settle+3*c.Patience)
+	bad(c.Hold < c.Settle+4*c.Patience, "Hold: %v is below Settle + 4 × Patience = %v: a third attempt would come too late", c.Hold, c.Settle+4*c.Patience)
 	return errors.Join(errs...)
 }
 

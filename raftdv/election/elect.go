@@ -58,6 +58,7 @@ func (a *Arbiter) schedule() {
 	due(a.rivalTill)
 	due(a.abstain)
 	due(a.sealedAt + a.cfg.Settle)
+	due(a.sealedAt + a.cfg.Settle + a.cfg.Patience)
 	due(a.sealedAt + a.cfg.Hold)
 	due(a.endorseAt + a.cfg.Patience)
 	for _, h := range a.held {
@@ -274,8 +275,12 @@ func (a *Arbiter) endorse() {
 		a.abstainFor("bound")
 		return
 	}
-	settled := a.settled()
-	if !settled && a.now < a.sealedAt+a.cfg.Settle {
+	settled, bound := a.settled()
+	wait := a.cfg.Settle
+	if bound {
+		wait += a.cfg.Patience // endorsements have to come together, or not at all
+	}
+	if !settled && a.now < a.sealedAt+wait {
 		return
 	}
 	attempt := a.attempt()
@@ -307,17 +312,20 @@ func (a *Arbiter) attempt() uint32 {
 }
 
 // settled reports whether all that take part have sealed, and those that know
-// their position know it exactly.
-func (a *Arbiter) settled() bool {
+// their position know it exactly, with no word out for a campaign; bound, whether
+// somebody has one.
+func (a *Arbiter) settled() (settled, bound bool) {
+	settled = a.pos.lower == a.pos.high()
 	for _, p := range a.peers {
 		if !a.votes(p.id) || !a.counts(p) {
 			continue
 		}
 		if p.row.claim.term != a.claim.term || !p.row.is(flagSealed) || p.row.is(flagKnown) && p.row.lower != p.row.upper {
-			return false
+			settled = false
 		}
+		bound = bound || p.row.is(flagBound)
 	}
-	return a.pos.lower == a.pos.high()
+	return settled && !bound, bound
 }
 
 // ready reports whether a peer can be nominated, but for its log.

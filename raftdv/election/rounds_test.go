@@ -3,6 +3,7 @@ package election
 import (
 	"flag"
 	"fmt"
+	mathrand "math/rand/v2"
 	"testing"
 	"time"
 )
@@ -101,14 +102,12 @@ func (w *world) load(l *node, unequal bool) {
 
 // scenario is the one of a seed.
 func scenario(seed uint64, voters int, mode Mode) kill {
-	bit := func(i int) bool { return seed>>i&1 != 0 }
-	k := kill{setup: setup{seed: seed, voters: voters, mode: mode, preVote: true, checkQuorum: true, lossy: bit(0)},
-		unequal: bit(1), silent: bit(2), slow: seed%16 == 9}
-	rest := seed >> 3
-	for range rest % 3 {
-		rest /= 3
-		k.plan = append(k.plan, crash{at: phase(rest % uint64(phases)), silent: rest/uint64(phases)%2 == 0})
-		rest = rest*2862933555777941757 + 3037000493
+	rng := mathrand.New(mathrand.NewPCG(seed, 3))
+	bit := func() bool { return rng.IntN(2) == 0 }
+	k := kill{setup: setup{seed: seed, voters: voters, mode: mode, preVote: true, checkQuorum: true, lossy: bit(), together: bit()},
+		unequal: bit(), silent: bit(), slow: rng.IntN(12) == 0}
+	for range rng.IntN(3) {
+		k.plan = append(k.plan, crash{at: phase(rng.IntN(int(phases))), silent: bit()})
 	}
 	return k
 }

@@ -69,6 +69,7 @@ type setup struct {
 	cfg         Config
 	blind       bool           // nobody is given its position
 	tamper      func(*Arbiter) // a planted bug
+	together    bool           // all members tick at about the same time
 	deaf        bool           // nothing is ever held: a planted bug
 }
 
@@ -258,7 +259,11 @@ func (w *world) start(n *node) {
 	n.rn, err = raft.NewRawNode(&raft.Config{ID: n.id, ElectionTick: raftElect, HeartbeatTick: 1, Storage: n.storage, Applied: n.applied,
 		MaxSizePerMsg: 1 << 20, MaxInflightMsgs: 512, CheckQuorum: w.setup.checkQuorum, PreVote: w.setup.preVote, Logger: quietLogger{}})
 	must(err)
-	w.after(w.between(0, raftTick), n, func() { w.tick(n) })
+	phase := w.between(0, raftTick)
+	if w.setup.together {
+		phase = raftTick/2 + w.between(0, time.Millisecond)
+	}
+	w.after(phase, n, func() { w.tick(n) })
 	if w.setup.mode == Off {
 		return
 	}
