@@ -279,7 +279,7 @@ func (a *Arbiter) takeRow(p *peer, row *fabric.Row, s *section) {
 	}
 	if s.endorses.attempt != 0 && s.endorses != p.history[0] {
 		copy(p.history[1:], p.history[:])
-		p.history[0] = s.endorses
+		p.history[0], p.endorsed = s.endorses, a.now
 	}
 	p.incarnation, p.version, p.row, p.seen = row.Incarnation, row.Version, *s, true
 	if !s.claim.above(a.claim) || !s.is(flagObserves|flagActs) || !a.votes(p.id) || a.mode() == Off {

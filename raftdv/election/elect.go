@@ -207,12 +207,24 @@ func (a *Arbiter) closeAttempt() {
 	case p != nil && p.suspected(), p == nil && n != a.cfg.Self:
 		a.open = false
 		a.fail(n, a.endorses.attempt, "closed")
+	case !a.hopeful():
+		a.open = false // the others have moved on, and cannot come back to it
 	case a.now >= a.endorseAt+a.cfg.Patience:
 		a.open = false
 		if a.possible() {
 			a.fail(n, a.endorses.attempt, "patience")
 		}
 	}
+}
+
+// hopeful reports whether the own nominee can still be nominated: rows only
+// rise, and who endorses something newer, or knows of a newer term, never
+// endorses in this attempt any more.
+func (a *Arbiter) hopeful() bool {
+	return a.majority(func(id fabric.MemberID) bool {
+		p := a.peer(id)
+		return p == nil || !p.seen || p.row.endorses == a.endorses || p.row.claim.term <= a.endorses.term && !p.row.endorses.above(a.endorses)
+	})
 }
 
 // possible reports whether the own nominee may have been nominated: a majority
@@ -411,7 +423,8 @@ func (a *Arbiter) endorsers(id fabric.MemberID, attempt uint32) (n int) {
 }
 
 // nominate: with the word of a majority this member's raft is told to campaign,
-// once per attempt, never if it leads.
+// once per attempt, never if it leads. Words that are old do not count: their
+// givers may turn away before the campaign reaches them.
 func (a *Arbiter) nominate() {
 	e := a.endorses
 	if !a.open || e.nominee != a.cfg.Self || a.nominated == e || a.role == roleLeader {
@@ -419,7 +432,7 @@ func (a *Arbiter) nominate() {
 	}
 	if !a.majority(func(id fabric.MemberID) bool {
 		p := a.peer(id)
-		return id == a.cfg.Self || p != nil && a.counts(p) && p.row.endorses == e
+		return id == a.cfg.Self || p != nil && a.counts(p) && p.row.endorses == e && a.now <= p.endorsed+a.cfg.Patience/2
 	}) {
 		return
 	}

@@ -87,8 +87,10 @@ type peer struct {
 	seen        bool // row is valid
 	row         section
 	moved       time.Duration // when its progress moved last
-	// The endorsements that its rows showed, newest first.
-	history [endorsedHistory]endorsement
+	// The endorsements that its rows showed, newest first, and when that was
+	// seen.
+	history  [endorsedHistory]endorsement
+	endorsed time.Duration
 }
 
 // endorsedHistory bounds how many endorsements of a peer are remembered.
