@@ -4,6 +4,8 @@ import (
 	"errors"
 	"testing"
 	"time"
+
+	"github.com/raftdv/dv/fabric"
 )
 
 // Each planted bug is done to an arbiter after every input, or to what drives
@@ -38,19 +40,16 @@ var plantedBugs = []struct {
 			}
 		}
 	}},
-	{"endorses right after a restart", errE4, 3, func(k *kill) {
-		k.plan = []crash{{at: atEndorsed}, {at: atSomeVotes}}
-		k.revival = 10 * time.Millisecond
+	{"endorses right after a restart", errE4, 4, func(k *kill) {
+		k.plan = []crash{{at: atEndorsed}, {at: atEndorsed}}
+		k.revival = time.Millisecond
 		k.setup.tamper = func(a *Arbiter) { a.abstain = 0 }
 	}},
 	{"is nominated by itself alone", errE1, 5, func(k *kill) {
+		k.plan = nil
 		k.setup.tamper = func(a *Arbiter) {
-			for _, p := range a.peers {
-				if a.open && a.endorses.nominee == a.cfg.Self {
-					p.row.endorses = a.endorses
-				} else if a.sealed && !a.open {
-					a.endorses, a.open, a.endorseAt = endorsement{a.claim.term, a.attempt(), a.cfg.Self}, true, a.now
-				}
+			if a.sealed {
+				a.members.Voters = []fabric.MemberID{a.cfg.Self}
 			}
 		}
 	}},
@@ -77,7 +76,7 @@ var plantedBugs = []struct {
 		}
 	}},
 	{"lets every pre-vote pass", errE1, 7, func(k *kill) {
-		k.slow, k.plan, k.setup.deaf = true, nil, true
+		k.slow, k.plan, k.setup.deaf, k.setup.together = true, nil, true, true
 		k.setup.tamper = func(a *Arbiter) { a.bound, a.rival = 0, rival{} }
 	}},
 }

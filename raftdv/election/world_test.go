@@ -505,10 +505,12 @@ func (w *world) route(n *node, m *raftpb.Message) {
 func (w *world) deliver(n *node, m *raftpb.Message) {
 	if n.arb != nil {
 		switch v := n.arb.Receive(w.now, m); {
-		case v == Hold && !w.setup.deaf:
+		case v == Hold:
 			n.since[m] = w.now
 			w.act(n)
-			return
+			if !w.setup.deaf {
+				return
+			}
 		case v == Discard:
 			w.act(n)
 			return
