@@ -188,7 +188,7 @@ func (a *Arbiter) review() (moved bool) {
 	for _, h := range a.held {
 		w := a.judge(h.m)
 		if w == whyNot && a.suppressed(&h) {
-			w = h.why
+			w = whyLeader
 		}
 		switch {
 		case w != whyNot && a.now < h.until:
@@ -207,12 +207,20 @@ func (a *Arbiter) review() (moved bool) {
 	return moved
 }
 
-// suppressed reports whether a pre-vote that was held back for a leader's sake
-// stays so when the leader is lost: where it is released, and when, depends on
-// who suspects first, and the election that follows does not need it.
+// suppressed reports whether a campaign that was held back stays so although
+// nothing holds back new ones. A pre-vote held for a leader's sake, when the
+// leader is lost: where it is released, and when, depends on who suspects first,
+// and the election that follows does not need it. Any campaign that was beside
+// the one that won: its term may be above that of the new leader, whom a
+// majority does not follow yet.
 func (a *Arbiter) suppressed(h *held) bool {
-	return h.why == whyLeader && h.m.GetType() == raftpb.MsgPreVote && h.m.GetTerm() > a.term &&
-		a.mode() == On && !a.favours(fabric.MemberID(h.m.GetFrom())) && a.majority(a.able)
+	if h.why == whySealed || h.m.GetTerm() <= a.term || a.mode() != On || a.favours(fabric.MemberID(h.m.GetFrom())) {
+		return false
+	}
+	if h.why == whyElection {
+		return a.claim.kind == claimLead && !a.suspects
+	}
+	return h.m.GetType() == raftpb.MsgPreVote && a.majority(a.able)
 }
 
 // stale reports whether a campaign that was held for as long as it may be is
