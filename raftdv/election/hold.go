@@ -98,7 +98,7 @@ func (a *Arbiter) judge(m *raftpb.Message) why {
 		case !a.sealed && !a.open && !a.majority(a.able) && !(a.claim.kind == claimLead && a.works()):
 			// raft is on its own
 		case a.busy():
-			if !a.favours(from) {
+			if !a.favours(m) {
 				return whyElection
 			}
 		case m.GetType() == raftpb.MsgPreVote && a.outdone(m):
@@ -153,10 +153,15 @@ func (a *Arbiter) compete(m *raftpb.Message) {
 	}
 }
 
-// favours reports whether the campaign of id is the one that is on.
-func (a *Arbiter) favours(id fabric.MemberID) bool {
-	return a.open && id == a.endorses.nominee || a.bound == id && a.now < a.boundTill && !a.open ||
-		!a.open && a.claim.kind == claimCampaign && a.claim.member == id
+// favours reports whether m is of the campaign that is on. A nominee's pre-vote
+// is not: its campaign needs none, and with grants from before the election it
+// would be a candidate without a majority's word.
+func (a *Arbiter) favours(m *raftpb.Message) bool {
+	id := fabric.MemberID(m.GetFrom())
+	if a.open {
+		return id == a.endorses.nominee && m.GetType() == raftpb.MsgVote
+	}
+	return a.bound == id && a.now < a.boundTill || a.claim.kind == claimCampaign && a.claim.member == id
 }
 
 // transferee is to whom the leader hands over its office, 0 if to nobody.
@@ -214,7 +219,7 @@ func (a *Arbiter) review() (moved bool) {
 // the one that won: its term may be above that of the new leader, whom a
 // majority does not follow yet.
 func (a *Arbiter) suppressed(h *held) bool {
-	if h.why == whySealed || h.m.GetTerm() <= a.term || a.mode() != On || a.favours(fabric.MemberID(h.m.GetFrom())) {
+	if h.why == whySealed || h.m.GetTerm() <= a.term || a.mode() != On || a.favours(h.m) {
 		return false
 	}
 	if h.why == whyElection {

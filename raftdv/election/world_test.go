@@ -38,6 +38,10 @@ type world struct {
 	seen     map[EventKind]int
 	errs     []error
 
+	script   []time.Duration // delays of the first frames after the kill, if not random
+	scripted int
+	check    func(*world, *node)
+
 	plan    []crash
 	revival time.Duration
 	crashed int
@@ -239,6 +243,13 @@ func (w *world) between(low, high time.Duration) time.Duration {
 
 // delay is how long a frame takes.
 func (w *world) delay() time.Duration {
+	if w.script != nil {
+		if w.counting && w.scripted < len(w.script) {
+			w.scripted++
+			return w.script[w.scripted-1]
+		}
+		return (minDelay + maxDelay) / 2
+	}
 	d := w.between(minDelay, maxDelay)
 	if w.setup.lossy {
 		for range maxResends {
@@ -541,6 +552,9 @@ func (w *world) act(n *node) {
 	}
 	if w.setup.tamper != nil {
 		w.setup.tamper(n.arb)
+	}
+	if w.check != nil {
+		w.check(w, n)
 	}
 	out := n.arb.Take()
 	for _, e := range out.Events {
