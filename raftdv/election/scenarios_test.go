@@ -82,6 +82,37 @@ func TestSettingsOfRaft(t *testing.T) {
 	}
 }
 
+// TestOutside: frames and disks that take longer than Patience covers, and
+// members whose positions nobody knows. Raft stays safe and gets its leader;
+// E3 and E4 hold; the rounds are told, with those of stock raft beside them.
+func TestOutside(t *testing.T) {
+	for name, change := range map[string]func(*kill){
+		"4 times as slow":         func(k *kill) { k.setup.stretch = 4 },
+		"16 times as slow":        func(k *kill) { k.setup.stretch = 16 },
+		"positions after restart": func(k *kill) { k.setup.blind = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := max(100, *trials/4)
+			for _, mode := range []Mode{On, Off} {
+				var y tally
+				for seed := range uint64(n) {
+					k := scenario(seed, 5, mode)
+					k.outside = true
+					if change(&k); mode == Off {
+						k.plan = nil
+					}
+					r, err := k.run()
+					if err != nil {
+						t.Fatalf("%v, seed %d: %v", mode, seed, err)
+					}
+					y.add(r)
+				}
+				t.Logf("%v: %v", mode, &y)
+			}
+		})
+	}
+}
+
 // TestConfigurations: joint consensus and learners, with raft itself.
 func TestConfigurations(t *testing.T) {
 	for name, conf := range map[string]*raftpb.ConfState{

@@ -73,6 +73,7 @@ type setup struct {
 	cfg         Config
 	blind       bool           // nobody is given its position
 	tamper      func(*Arbiter) // a planted bug
+	stretch     int            // delays and disks take so many times as long
 	together    bool           // all members tick at about the same time
 	deaf        bool           // nothing is ever held: a planted bug
 }
@@ -259,6 +260,14 @@ func (w *world) delay() time.Duration {
 			d += resendTime
 		}
 	}
+	return w.stretched(d)
+}
+
+// stretched is how long it takes from the kill on.
+func (w *world) stretched(d time.Duration) time.Duration {
+	if w.counting {
+		d *= time.Duration(max(1, w.setup.stretch))
+	}
 	return d
 }
 
@@ -443,7 +452,7 @@ func (w *world) pump(n *node) {
 			finish()
 			continue
 		}
-		w.after(w.between(minSync, maxSync), n, func() {
+		w.after(w.stretched(w.between(minSync, maxSync)), n, func() {
 			finish()
 			w.pump(n)
 		})
