@@ -9,6 +9,11 @@ import (
 	"github.com/raftdv/dv/fabric"
 )
 
+// campaignWait is how many Patiences a candidate has to win that is heard and
+// was seen to campaign: votes are on their way to it, and another campaign would
+// only take them away. One that is gone is suspected for that.
+const campaignWait = 4
+
 // maxPasses bounds how often a step starts over because raft got a message.
 const maxPasses = 4
 
@@ -53,7 +58,7 @@ func (a *Arbiter) schedule() {
 			at = min(at, t)
 		}
 	}
-	due(a.since + a.cfg.Patience)
+	due(a.since + campaignWait*a.cfg.Patience)
 	due(a.boundTill)
 	due(a.rivalTill)
 	due(a.abstain)
@@ -113,7 +118,7 @@ func (a *Arbiter) doubt() string {
 	if c.kind == claimNone {
 		return reasonIf(a.now > a.since+a.cfg.SuspectAfter, "nobody")
 	}
-	if c.kind == claimCampaign && a.now >= a.since+a.cfg.Patience {
+	if c.kind == claimCampaign && a.now >= a.since+campaignWait*a.cfg.Patience {
 		return "campaign"
 	}
 	if c.member == a.cfg.Self {

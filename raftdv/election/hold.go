@@ -120,7 +120,7 @@ func (a *Arbiter) judge(m *raftpb.Message) why {
 // busy reports whether one campaign is preferred to others: from the seal, or
 // the endorsement, until somebody leads or the campaign has run out of time.
 func (a *Arbiter) busy() bool {
-	return a.sealed || a.open || a.bound != 0 && a.now < a.boundTill || a.claim.kind == claimCampaign && !a.suspects && a.now < a.since+a.cfg.Patience
+	return a.sealed || a.open || a.bound != 0 && a.now < a.boundTill || a.claim.kind == claimCampaign && !a.suspects && a.now < a.since+campaignWait*a.cfg.Patience
 }
 
 // outdone reports whether a better pre-vote than m is about. raft's pre-votes
@@ -232,9 +232,16 @@ func (a *Arbiter) suppressed(h *held) bool {
 // better lost. A pre-vote so old would meet those of another time: granted late
 // by some, it makes a second candidate. A campaign against a leader that works
 // is causeless, and who needs one to be heard at all is freed by raft itself,
-// with pre-votes or a quorum check.
+// with pre-votes or a quorum check. The vote for a candidate that is gone would
+// be missed by the next one.
 func (a *Arbiter) stale(m *raftpb.Message, w why) bool {
-	return m.GetType() == raftpb.MsgPreVote || w == whyLeader && (a.cfg.PreVote || a.cfg.CheckQuorum)
+	switch w {
+	case whySealed:
+		return false
+	case whyLeader:
+		return m.GetType() == raftpb.MsgPreVote || a.cfg.PreVote || a.cfg.CheckQuorum
+	}
+	return m.GetType() == raftpb.MsgPreVote || !a.heard(fabric.MemberID(m.GetFrom()))
 }
 
 func (a *Arbiter) release(m *raftpb.Message) {
