@@ -75,6 +75,10 @@ var plantedBugs = []struct {
 			}
 		}
 	}},
+	{"restarts with an empty disk", errE2, 3, func(k *kill) {
+		k.setup.forget, k.outside = true, true
+		k.plan = []crash{{at: atFirstGrant}}
+	}},
 	{"lets every pre-vote pass", errE1, 7, func(k *kill) {
 		k.slow, k.plan, k.setup.deaf, k.setup.together = true, nil, true, true
 		k.setup.tamper = func(a *Arbiter) { a.bound, a.rival = 0, rival{} }

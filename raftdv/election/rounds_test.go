@@ -44,6 +44,11 @@ const (
 )
 
 func (k *kill) run() (r result, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: panic: %v", errE2, p)
+		}
+	}()
 	k.setup.cfg.SuspectAfter, k.setup.cfg.MaxSuspectAfter = 120*time.Millisecond, time.Second
 	k.setup.cfg.Beat = 15 * time.Millisecond
 	if k.slow {

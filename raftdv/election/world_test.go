@@ -23,6 +23,7 @@ import (
 type world struct {
 	setup  setup
 	rng    *mathrand.Rand
+	conf   *raftpb.ConfState
 	now    time.Duration
 	seq    uint64
 	events eventHeap
@@ -73,6 +74,7 @@ type setup struct {
 	cfg         Config
 	blind       bool           // nobody is given its position
 	tamper      func(*Arbiter) // a planted bug
+	forget      bool           // disks are empty after a restart: a planted bug
 	stretch     int            // delays and disks take so many times as long
 	together    bool           // all members tick at about the same time
 	deaf        bool           // nothing is ever held: a planted bug
@@ -176,16 +178,22 @@ func newWorld(s setup) *world {
 	ids := slices.Concat(conf.Voters, conf.VotersOutgoing, conf.Learners)
 	slices.Sort(ids)
 	for _, id := range slices.Compact(ids) {
-		n := &node{id: id, storage: raft.NewMemoryStorage(), applied: 1}
-		must(n.storage.ApplySnapshot(&raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{Index: new(uint64(1)), Term: new(uint64(1)), ConfState: conf}}))
-		must(n.storage.SetHardState(&raftpb.HardState{Term: new(uint64(1)), Commit: new(uint64(1))}))
+		n := &node{id: id}
+		n.format(conf)
 		w.nodes = append(w.nodes, n)
 	}
-	w.decided = []string{"", "1:"}
+	w.conf, w.decided = conf, []string{"", "1:"}
 	for _, n := range w.nodes {
 		w.start(n)
 	}
 	return w
+}
+
+// format gives a member a disk as all start with it.
+func (n *node) format(conf *raftpb.ConfState) {
+	n.storage, n.applied = raft.NewMemoryStorage(), 1
+	must(n.storage.ApplySnapshot(&raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{Index: new(uint64(1)), Term: new(uint64(1)), ConfState: conf}}))
+	must(n.storage.SetHardState(&raftpb.HardState{Term: new(uint64(1)), Commit: new(uint64(1))}))
 }
 
 func must(err error) {
@@ -276,6 +284,9 @@ func (w *world) start(n *node) {
 	n.up, n.busy, n.leads, n.wake, n.since = true, false, false, 0, map[*raftpb.Message]time.Duration{}
 	n.life++
 	n.version = 0
+	if w.setup.forget && n.life > 1 {
+		n.format(w.conf)
+	}
 	n.rn, err = raft.NewRawNode(&raft.Config{ID: n.id, ElectionTick: raftElect, HeartbeatTick: 1, Storage: n.storage, Applied: n.applied,
 		MaxSizePerMsg: 1 << 20, MaxInflightMsgs: 512, CheckQuorum: w.setup.checkQuorum, PreVote: w.setup.preVote, Logger: quietLogger{}})
 	must(err)
@@ -681,7 +692,12 @@ func (w *world) elected(n *node) (struck bool) {
 		w.fail("%w: %d and %d lead term %d", errE2, other, n.id, st.GetTerm())
 	}
 	w.leaders[st.GetTerm()] = n.id
+	last := n.last().index
 	for i := 2; i < len(w.decided); i++ {
+		if uint64(i) > last {
+			w.fail("%w: leader %d of term %d ends at %d, %d was decided", errE2, n.id, st.GetTerm(), last, len(w.decided)-1)
+			break
+		}
 		es, err := n.storage.Entries(uint64(i), uint64(i+1), 1<<20)
 		if err != nil || len(es) != 1 || text(es[0]) != w.decided[i] {
 			w.fail("%w: leader %d of term %d lacks %q, which was decided at %d", errE2, n.id, st.GetTerm(), w.decided[i], i)
