@@ -24,7 +24,8 @@ type Arbiter struct {
 	cfg     Config
 	want    Mode
 	members Members
-	peers   []*peer // by id; all members but this one
+	peers   []*peer           // by id; all members but this one
+	ids     []fabric.MemberID // of those that vote: never changed in place
 	now     time.Duration
 	wakeAt  time.Duration
 	out     Output
@@ -122,6 +123,12 @@ func (a *Arbiter) SetMembers(now time.Duration, m Members) (err error) {
 			a.peers = append(a.peers, was[i])
 		} else {
 			a.peers = append(a.peers, &peer{id: id, limit: a.cfg.SuspectAfter, moved: now})
+		}
+	}
+	a.ids = nil
+	for _, p := range a.peers {
+		if a.votes(p.id) && !m.Stock {
+			a.ids = append(a.ids, p.id)
 		}
 	}
 	a.switched()
@@ -265,8 +272,13 @@ func (a *Arbiter) Row(now time.Duration, row *fabric.Row) error {
 		return fmt.Errorf("%w: row %d of %s: %w", ErrRow, row.Version, row.Owner, err)
 	}
 	a.alive(p)
+	idle := p.seen && row.Incarnation == p.incarnation && !s.news(&p.row) && !a.busy() && len(a.held) == 0
 	a.takeRow(p, row, &s)
-	a.step()
+	if idle { // the row of acks, many times in a millisecond
+		a.stepIfDue()
+	} else {
+		a.step()
+	}
 	return nil
 }
 
@@ -331,11 +343,13 @@ func (a *Arbiter) AppendSection(dst []byte) []byte {
 	return a.shown.append(dst)
 }
 
-// show makes the section.
-func (a *Arbiter) show() {
-	s := &a.shown
-	s.claim, s.endorses, s.progress = a.claim, a.endorses, a.progress
-	s.transfer, s.lower, s.upper, s.flags, s.heard = a.transfer, a.pos.lower, a.pos.high(), 0, 0
+// show makes the section, and reports whether it has news.
+func (a *Arbiter) show() (news bool) {
+	was, s := a.shown, &a.shown
+	*s = section{
+		claim: a.claim, endorses: a.endorses, progress: a.progress, transfer: a.transfer,
+		lower: a.pos.lower, upper: a.pos.high(), ids: a.ids,
+	}
 	set := func(on bool, flag uint32) {
 		if on {
 			s.flags |= flag
@@ -347,25 +361,12 @@ func (a *Arbiter) show() {
 	set(a.tied(), flagBound)
 	set(a.mode() == Observe, flagObserves)
 	set(a.mode() == On, flagActs)
-	s.ids = s.ids[:0]
-	for _, p := range a.peers {
-		if len(s.ids) == MaxMembers || !a.votes(p.id) {
-			continue
+	for i, id := range a.ids {
+		if a.heard(id) {
+			s.heard |= 1 << i
 		}
-		if !p.suspected() {
-			s.heard |= 1 << len(s.ids)
-		}
-		s.ids = append(s.ids, p.id)
 	}
-}
-
-// news reports whether the section says something that peers wait for.
-func (a *Arbiter) news() bool {
-	was, ids := a.shown, append([]fabric.MemberID(nil), a.shown.ids...)
-	a.show()
-	is := a.shown
-	return was.claim != is.claim || was.flags != is.flags || was.endorses != is.endorses || was.transfer != is.transfer ||
-		was.heard != is.heard || !slices.Equal(ids, is.ids) || a.sealed && (was.lower != is.lower || was.upper != is.upper)
+	return s.news(&was)
 }
 
 // messageSize is what a message counts in MaxHeldBytes.

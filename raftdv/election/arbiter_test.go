@@ -35,7 +35,7 @@ func acceptMsg(from, to, term, index uint64) *raftpb.Message {
 
 // table is arbiters whose rows and campaigns arrive at once, and no raft.
 type table struct {
-	t      *testing.T
+	t      testing.TB
 	now    time.Duration
 	arbs   []*Arbiter
 	out    []Output // of each, added up
@@ -44,7 +44,7 @@ type table struct {
 	rowNum uint64
 }
 
-func newTable(t *testing.T, mode Mode, m Members, self ...fabric.MemberID) *table {
+func newTable(t testing.TB, mode Mode, m Members, self ...fabric.MemberID) *table {
 	t.Helper()
 	b := &table{t: t, now: time.Second}
 	for _, id := range self {
@@ -147,7 +147,7 @@ func (b *table) event(i int, k EventKind) (e Event) {
 	return e
 }
 
-func steady(t *testing.T, mode Mode, m Members, self ...fabric.MemberID) *table {
+func steady(t testing.TB, mode Mode, m Members, self ...fabric.MemberID) *table {
 	b := newTable(t, mode, m, self...)
 	for i := range b.arbs {
 		b.publish(i)

@@ -41,7 +41,7 @@ func (a *Arbiter) step() {
 	if a.transfer != 0 && a.now >= a.transferAt+a.cfg.Rest {
 		a.transfer = 0
 	}
-	if a.news() || a.now >= a.shownAt+a.cfg.Beat && a.mode() != Off {
+	if a.show() || a.now >= a.shownAt+a.cfg.Beat && a.mode() != Off {
 		a.out.Publish, a.shownAt = true, a.now
 	}
 	a.schedule()

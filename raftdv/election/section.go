@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/raftdv/dv/fabric"
 )
@@ -163,6 +164,12 @@ func (s *section) valid() error {
 		return errors.New("both observes and acts")
 	}
 	return nil
+}
+
+// news reports whether s says something that others wait for, which old did not.
+func (s *section) news(old *section) bool {
+	return s.claim != old.claim || s.flags != old.flags || s.endorses != old.endorses || s.transfer != old.transfer ||
+		s.heard != old.heard || !slices.Equal(s.ids, old.ids) || s.is(flagSealed) && (s.lower != old.lower || s.upper != old.upper)
 }
 
 // follows is nil if an honest member can move from old to s.
