@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	mathrand "math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 )
@@ -111,7 +112,7 @@ func scenario(seed uint64, voters int, mode Mode) kill {
 	k := kill{setup: setup{seed: seed, voters: voters, mode: mode, preVote: true, checkQuorum: true, lossy: bit(), together: bit()},
 		unequal: bit(), silent: bit(), slow: rng.IntN(12) == 0}
 	for range rng.IntN(3) {
-		k.plan = append(k.plan, crash{at: phase(rng.IntN(int(phases))), silent: bit()})
+		k.plan = append(k.plan, crash{at: phase(rng.IntN(int(phases))), silent: bit(), hang: rng.IntN(4) == 0})
 	}
 	return k
 }
@@ -174,13 +175,14 @@ func (y *tally) add(r result) {
 }
 
 func (y *tally) String() string {
-	s := fmt.Sprintf("%d elections, mean %v", y.n, (y.took / time.Duration(max(1, y.n))).Round(time.Millisecond))
+	var s strings.Builder
+	s.WriteString(fmt.Sprintf("%d elections, mean %v", y.n, (y.took / time.Duration(max(1, y.n))).Round(time.Millisecond)))
 	for failed, by := range y.rounds {
 		for n, count := range by {
 			if count > 0 {
-				s += fmt.Sprintf("; %d failed, %d rounds: %d", failed, n, count)
+				s.WriteString(fmt.Sprintf("; %d failed, %d rounds: %d", failed, n, count))
 			}
 		}
 	}
-	return s + fmt.Sprintf("; crashes by phase %v; events %v", y.phases, y.seen)
+	return s.String() + fmt.Sprintf("; crashes by phase %v; events %v", y.phases, y.seen)
 }

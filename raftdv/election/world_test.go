@@ -31,13 +31,14 @@ type world struct {
 	last   map[[2]uint64]time.Duration // arrival of the newest message by pair
 	cut    map[[2]uint64]bool          // messages of raft get lost
 
-	counting bool
-	rounds   map[claim]bool
-	leaders  map[uint64]uint64 // term: id
-	decided  []string          // by index: term and data
-	words    map[wordKey]word
-	seen     map[EventKind]int
-	errs     []error
+	counting  bool
+	rounds    map[claim]bool
+	leaders   map[uint64]uint64 // term: id
+	decided   []string          // by index: term and data
+	decidedIn []uint64          // the highest term that was led then
+	words     map[wordKey]word
+	seen      map[EventKind]int
+	errs      []error
 
 	script   []time.Duration // delays of the first frames after the kill, if not random
 	scripted int
@@ -115,6 +116,7 @@ func (h *eventHeap) Pop() any {
 type node struct {
 	id           uint64
 	up, reviving bool
+	hangs        time.Duration // until then it does nothing
 	life         uint64
 	rn           *raft.RawNode
 	storage      *raft.MemoryStorage
@@ -148,10 +150,11 @@ var phaseNames = [...]string{"seal", "endorsed", "nominated", "injected", "persi
 
 func (p phase) String() string { return phaseNames[p] }
 
-// crash is one of a nominee; silent: no port tells.
+// crash is one of a nominee; silent: no port tells; hang: it stands still, and
+// goes on later where it was.
 type crash struct {
-	at     phase
-	silent bool
+	at           phase
+	silent, hang bool
 }
 
 // raftRandom makes raft's election timeouts repeatable.
@@ -182,7 +185,7 @@ func newWorld(s setup) *world {
 		n.format(conf)
 		w.nodes = append(w.nodes, n)
 	}
-	w.conf, w.decided = conf, []string{"", "1:"}
+	w.conf, w.decided, w.decidedIn = conf, []string{"", "1:"}, []uint64{0, 1}
 	for _, n := range w.nodes {
 		w.start(n)
 	}
@@ -223,11 +226,17 @@ func (w *world) at(t time.Duration, do func()) {
 // after runs do for a node, unless it crashed meanwhile.
 func (w *world) after(d time.Duration, n *node, do func()) {
 	life := n.life
-	w.at(w.now+d, func() {
-		if n.up && n.life == life {
+	var fire func()
+	fire = func() {
+		switch {
+		case !n.up || n.life != life:
+		case n.hangs > w.now:
+			w.at(n.hangs, fire)
+		default:
 			do()
 		}
-	})
+	}
+	w.at(w.now+d, fire)
 }
 
 // run lets time pass until done, or until the end.
@@ -376,6 +385,10 @@ func (w *world) strike(n *node, at phase) bool {
 	w.crashed++
 	w.phases[at]++
 	w.targets = append(w.targets, fabric.MemberID(n.id))
+	if c.hang {
+		n.hangs = w.now + w.between(w.revival, 20*w.revival)
+		return false
+	}
 	w.crash(n, c.silent)
 	if w.upVoters() <= w.voterCount()/2 && w.reviving() < 1+w.voterCount()/2-w.upVoters() {
 		w.reviveSomebody()
@@ -496,15 +509,18 @@ func (w *world) send(n *node, msgs []*raftpb.Message) {
 	}
 	if partial >= 0 {
 		w.rng.Shuffle(len(msgs), func(i, j int) { msgs[i], msgs[j] = msgs[j], msgs[i] })
-		for _, m := range msgs[:w.rng.IntN(len(msgs)+1)] {
+		k := w.rng.IntN(len(msgs) + 1)
+		for _, m := range msgs[:k] {
 			w.route(n, m)
 		}
+		msgs = msgs[k:]
 		at := atSomeVotes
 		if n.leads {
 			at = atSomeAppends
 		}
-		w.strike(n, at)
-		return
+		if w.strike(n, at) {
+			return
+		}
 	}
 	if n.arb != nil {
 		n.arb.Sent(w.now, msgs)
@@ -528,7 +544,7 @@ func (w *world) route(n *node, m *raftpb.Message) {
 	if to == nil || !to.up || w.cut[pair] {
 		return
 	}
-	at := max(w.now+w.delay(), w.last[pair]+1)
+	at := max(max(w.now, n.hangs)+w.delay(), w.last[pair]+1)
 	w.last[pair] = at
 	w.after(at-w.now, to, func() { w.deliver(to, m) })
 }
@@ -664,7 +680,7 @@ func (w *world) word(n *node, e Event) {
 
 // checkHeld checks E3.
 func (w *world) checkHeld(n *node, m *raftpb.Message) {
-	if kept := w.now - n.since[m]; kept > n.arb.cfg.Hold {
+	if kept := w.now - max(n.since[m], n.hangs); kept > n.arb.cfg.Hold {
 		w.fail("%w: %d keeps %v for %v", errE3, n.id, m.GetType(), kept)
 	}
 }
@@ -676,7 +692,7 @@ func (w *world) publish(n *node) {
 		if p == n || !p.up {
 			continue
 		}
-		w.after(w.delay(), p, func() {
+		w.after(max(0, n.hangs-w.now)+w.delay(), p, func() {
 			if err := p.arb.Row(w.now, &row); err != nil {
 				w.fail("%w", err)
 			}
@@ -694,6 +710,9 @@ func (w *world) elected(n *node) (struck bool) {
 	w.leaders[st.GetTerm()] = n.id
 	last := n.last().index
 	for i := 2; i < len(w.decided); i++ {
+		if w.decidedIn[i] >= st.GetTerm() {
+			continue // who wakes up to lead an older term may lack it
+		}
 		if uint64(i) > last {
 			w.fail("%w: leader %d of term %d ends at %d, %d was decided", errE2, n.id, st.GetTerm(), last, len(w.decided)-1)
 			break
@@ -716,6 +735,7 @@ func (w *world) decide(n *node, e *raftpb.Entry) {
 		w.fail("%w: %d decides %q at %d, others %q", errE2, n.id, text(e), i, w.decided[i])
 	case i == len(w.decided):
 		w.decided = append(w.decided, text(e))
+		w.decidedIn = append(w.decidedIn, w.highest())
 	case i > len(w.decided):
 		w.fail("%w: %d decides %d before %d", errE2, n.id, i, len(w.decided))
 	}
