@@ -427,6 +427,17 @@ func TestOtherCampaignsAreHeldBack(t *testing.T) {
 	}
 }
 
+// A leader's raft answers a leader of an older term with a MsgAppResp without an
+// index: it leads all the same.
+func TestLeaderThatAnswersAnOldOne(t *testing.T) {
+	b := steady(t, On, voters(1, 2, 3), 1, 2, 3)
+	b.arbs[0].Sent(b.now, []*raftpb.Message{msg(raftpb.MsgAppResp, 1, 3, 5)})
+	b.pass(20 * ms)
+	if b.has(0, EventSuspected) || b.has(1, EventSuspected) {
+		t.Errorf("it is suspected: %+v", b.out[0].Events)
+	}
+}
+
 // A candidate does not hear MsgTimeoutNow of its own term.
 func TestCandidateIsLifted(t *testing.T) {
 	b := steady(t, On, voters(1, 2, 3), 1, 2, 3)

@@ -51,6 +51,9 @@ func (a *Arbiter) sent(m *raftpb.Message) {
 		a.answered(m)
 	case raftpb.MsgAppResp:
 		a.raise(m.GetTerm())
+		if m.GetIndex() == 0 && !m.GetReject() {
+			return // raft in any role tells a leader of an older term so
+		}
 		a.role = roleFollower
 		a.pos.answer(m, a.leaderHas(fabric.MemberID(m.GetTo())))
 	case raftpb.MsgHeartbeatResp:
