@@ -106,6 +106,11 @@ func (a *Arbiter) judge(m *raftpb.Message) why {
 		case a.claim.kind == claimLead && from != a.transferee() && a.works():
 			return whyLeader
 		}
+	case raftpb.MsgPreVoteResp:
+		// Granted, it would make a second candidate of the own raft.
+		if (a.sealed || a.open) && !m.GetReject() && (a.bound != a.cfg.Self || a.now >= a.boundTill) {
+			return whyElection
+		}
 	case raftpb.MsgTimeoutNow:
 		switch {
 		case from != a.claim.member && (a.claim.kind == claimLead && a.works() || a.busy()):
@@ -219,7 +224,7 @@ func (a *Arbiter) review() (moved bool) {
 // the one that won: its term may be above that of the new leader, whom a
 // majority does not follow yet.
 func (a *Arbiter) suppressed(h *held) bool {
-	if h.why == whySealed || h.m.GetTerm() <= a.term || a.mode() != On || a.favours(h.m) {
+	if h.why == whySealed || h.m.GetType() == raftpb.MsgPreVoteResp || h.m.GetTerm() <= a.term || a.mode() != On || a.favours(h.m) {
 		return false
 	}
 	if h.why == whyElection {
@@ -241,7 +246,7 @@ func (a *Arbiter) stale(m *raftpb.Message, w why) bool {
 	case whyLeader:
 		return m.GetType() == raftpb.MsgPreVote || a.cfg.PreVote || a.cfg.CheckQuorum
 	}
-	return m.GetType() == raftpb.MsgPreVote || !a.heard(fabric.MemberID(m.GetFrom()))
+	return m.GetType() == raftpb.MsgPreVote || m.GetType() == raftpb.MsgPreVoteResp || !a.heard(fabric.MemberID(m.GetFrom()))
 }
 
 func (a *Arbiter) release(m *raftpb.Message) {

@@ -45,6 +45,9 @@ func (a *Arbiter) sent(m *raftpb.Message) {
 	case raftpb.MsgPreVote:
 		a.role = roleCampaigner
 		a.pos.campaigned(m)
+		if a.sealed || a.open {
+			return // nobody hears it, and what it is granted is held
+		}
 		a.compete(m)
 		a.bind(a.cfg.Self)
 	case raftpb.MsgVoteResp, raftpb.MsgPreVoteResp:
