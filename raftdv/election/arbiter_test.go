@@ -427,6 +427,27 @@ func TestOtherCampaignsAreHeldBack(t *testing.T) {
 	}
 }
 
+// raft's own pre-vote, beside an election, makes no second candidate.
+func TestOwnPreVoteGetsNowhere(t *testing.T) {
+	b := steady(t, On, voters(1, 2, 3), 1, 2, 3)
+	b.kill(0)
+	b.pass(2 * ms)
+	pre := msg(raftpb.MsgPreVote, 3, 2, 6)
+	pre.LogTerm, pre.Index = new(uint64(5)), new(uint64(10))
+	b.arbs[2].Sent(b.now, []*raftpb.Message{pre})
+	if b.arbs[2].tied() {
+		t.Error("it ties its member")
+	}
+	grant := msg(raftpb.MsgPreVoteResp, 2, 3, 6)
+	if v := b.arbs[2].Receive(b.now, grant); v != Hold {
+		t.Errorf("a grant: %v", v)
+	}
+	b.pass(101 * ms)
+	if slices.Contains(b.out[2].Release, grant) || len(b.arbs[2].held) > 0 {
+		t.Error("the grant is released after all")
+	}
+}
+
 // A leader's raft answers a leader of an older term with a MsgAppResp without an
 // index: it leads all the same.
 func TestLeaderThatAnswersAnOldOne(t *testing.T) {

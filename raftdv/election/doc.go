@@ -15,9 +15,11 @@
 //  3. Receive is given every message for raft, before raft gets it. What is
 //     Pass goes to raft, in the order of the calls; what is Hold is the arbiter's
 //     until an Output releases it; what is Discard is lost.
-//  4. After each input the output is taken and acted on before the next input:
-//     first Release and Inject go to raft, in this order and in order with what
-//     Receive passed, then the row is published if Publish is set.
+//  4. After each input the output is taken and acted on: what Receive passed
+//     goes to raft, then Release, then Inject; then the row is published if
+//     Publish is set. With several goroutines, input and Take are under one
+//     lock; what is to be done may be done outside of it, by whoever took it:
+//     raft allows for any order among messages of different calls.
 //  5. Row is given every row of a peer; Heard every other sign of life; Down a
 //     definite one of death, such as a closed connection, after everything that
 //     came through it.
