@@ -59,6 +59,7 @@ type Arbiter struct {
 	boundTill time.Duration
 	rival     rival // the best pre-candidate of late
 	rivalTill time.Duration
+	mute      bool // the own raft's last pre-vote does not count
 	excluded  []fabric.MemberID
 	nominated endorsement
 	said      string // the reason for abstaining that was reported last

@@ -439,12 +439,16 @@ func TestOwnPreVoteGetsNowhere(t *testing.T) {
 		t.Error("it ties its member")
 	}
 	grant := msg(raftpb.MsgPreVoteResp, 2, 3, 6)
-	if v := b.arbs[2].Receive(b.now, grant); v != Hold {
+	if v := b.arbs[2].Receive(b.now, grant); v != Discard {
 		t.Errorf("a grant: %v", v)
 	}
-	b.pass(101 * ms)
-	if slices.Contains(b.out[2].Release, grant) || len(b.arbs[2].held) > 0 {
-		t.Error("the grant is released after all")
+	b.pass(300 * ms)
+	if v := b.arbs[2].Receive(b.now, grant); v != Discard {
+		t.Errorf("a grant of long ago: %v", v)
+	}
+	b.arbs[2].Sent(b.now, []*raftpb.Message{pre})
+	if v := b.arbs[2].Receive(b.now, grant); v != Pass {
+		t.Errorf("a grant of the next one, after the election was given up: %v", v)
 	}
 }
 

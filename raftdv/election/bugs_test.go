@@ -67,9 +67,8 @@ var plantedBugs = []struct {
 		}
 	}},
 	{"holds without bound", errE3, 3, func(k *kill) {
-		k.plan, k.setup.mode = nil, On
+		k.plan, k.slow, k.setup.together = nil, true, true
 		k.setup.tamper = func(a *Arbiter) {
-			a.sealed = true
 			for i := range a.held {
 				a.held[i].until = endless
 			}

@@ -37,6 +37,10 @@ func (a *Arbiter) Receive(now time.Duration, m *raftpb.Message) Verdict {
 	if m.GetType() == raftpb.MsgPreVote && m.GetTerm() > a.term {
 		a.compete(m)
 	}
+	if a.outlived(m) {
+		a.event(Event{Kind: EventDiscarded, Member: fabric.MemberID(m.GetFrom()), Term: m.GetTerm()})
+		return Discard
+	}
 	w := a.judge(m)
 	if w == whyNot || !a.keep(m, w) {
 		before := a.claim
@@ -47,6 +51,19 @@ func (a *Arbiter) Receive(now time.Duration, m *raftpb.Message) Verdict {
 		return Pass
 	}
 	return Hold
+}
+
+// outlived reports whether m grants a pre-vote of the own raft that an election
+// has outrun: it would make a second candidate. The next pre-vote of raft counts
+// again.
+func (a *Arbiter) outlived(m *raftpb.Message) bool {
+	if m.GetType() != raftpb.MsgPreVoteResp || m.GetReject() || a.mode() != On {
+		return false
+	}
+	if (a.sealed || a.open) && (a.bound != a.cfg.Self || a.now >= a.boundTill) {
+		a.mute = true
+	}
+	return a.mute
 }
 
 // forwarded messages keep the From of who asked.
@@ -105,11 +122,6 @@ func (a *Arbiter) judge(m *raftpb.Message) why {
 			return whyElection
 		case a.claim.kind == claimLead && from != a.transferee() && a.works():
 			return whyLeader
-		}
-	case raftpb.MsgPreVoteResp:
-		// Granted, it would make a second candidate of the own raft.
-		if (a.sealed || a.open) && !m.GetReject() && (a.bound != a.cfg.Self || a.now >= a.boundTill) {
-			return whyElection
 		}
 	case raftpb.MsgTimeoutNow:
 		switch {
@@ -224,7 +236,7 @@ func (a *Arbiter) review() (moved bool) {
 // the one that won: its term may be above that of the new leader, whom a
 // majority does not follow yet.
 func (a *Arbiter) suppressed(h *held) bool {
-	if h.why == whySealed || h.m.GetType() == raftpb.MsgPreVoteResp || h.m.GetTerm() <= a.term || a.mode() != On || a.favours(h.m) {
+	if h.why == whySealed || h.m.GetTerm() <= a.term || a.mode() != On || a.favours(h.m) {
 		return false
 	}
 	if h.why == whyElection {
@@ -246,7 +258,7 @@ func (a *Arbiter) stale(m *raftpb.Message, w why) bool {
 	case whyLeader:
 		return m.GetType() == raftpb.MsgPreVote || a.cfg.PreVote || a.cfg.CheckQuorum
 	}
-	return m.GetType() == raftpb.MsgPreVote || m.GetType() == raftpb.MsgPreVoteResp || !a.heard(fabric.MemberID(m.GetFrom()))
+	return m.GetType() == raftpb.MsgPreVote || !a.heard(fabric.MemberID(m.GetFrom()))
 }
 
 func (a *Arbiter) release(m *raftpb.Message) {

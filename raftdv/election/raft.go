@@ -45,8 +45,8 @@ func (a *Arbiter) sent(m *raftpb.Message) {
 	case raftpb.MsgPreVote:
 		a.role = roleCampaigner
 		a.pos.campaigned(m)
-		if a.sealed || a.open {
-			return // nobody hears it, and what it is granted is held
+		if a.mute = a.mode() == On && a.busy() && !a.favours(m); a.mute {
+			return // nobody hears it
 		}
 		a.compete(m)
 		a.bind(a.cfg.Self)
