@@ -166,6 +166,7 @@ func (a *Arbiter) begin(now time.Duration) {
 			p.last, p.moved = now, now
 		}
 		a.since, a.open = now, false
+		a.abstain = max(a.abstain, now+a.cfg.Patience) // rows that waited look new
 		if a.sealed {
 			a.sealedAt = now
 		}

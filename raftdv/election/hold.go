@@ -106,7 +106,7 @@ func (a *Arbiter) judge(m *raftpb.Message) why {
 		// A claim may be known from a row before raft hears of it: until then
 		// raft would still take entries of the old leader, and its log would
 		// outgrow the nominee's.
-		if t := m.GetTerm(); t >= a.term && (a.sealed && t <= a.claim.term || a.busy() && t < a.claim.term) {
+		if t := m.GetTerm(); t >= a.term && (a.sealed && t <= a.claim.term || a.open && t <= a.endorses.term || a.busy() && t < a.claim.term) {
 			return whySealed
 		}
 	case raftpb.MsgVote, raftpb.MsgPreVote:
