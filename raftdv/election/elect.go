@@ -218,6 +218,8 @@ func (a *Arbiter) closeAttempt() {
 		a.open = false
 		if a.possible() {
 			a.fail(n, a.endorses.attempt, "patience")
+		} else {
+			a.excluded = nil // others do not know of the same failures
 		}
 	}
 }
@@ -228,7 +230,7 @@ func (a *Arbiter) closeAttempt() {
 func (a *Arbiter) hopeful() bool {
 	return a.majority(func(id fabric.MemberID) bool {
 		p := a.peer(id)
-		return p == nil || !p.seen || p.row.endorses == a.endorses || p.row.claim.term <= a.endorses.term && !p.row.endorses.above(a.endorses)
+		return p == nil || a.heard(id) && (!p.seen || p.row.endorses == a.endorses || p.row.claim.term <= a.endorses.term && !p.row.endorses.above(a.endorses))
 	})
 }
 

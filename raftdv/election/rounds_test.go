@@ -112,7 +112,7 @@ func scenario(seed uint64, voters int, mode Mode) kill {
 	k := kill{setup: setup{seed: seed, voters: voters, mode: mode, preVote: true, checkQuorum: true, lossy: bit(), together: bit()},
 		unequal: bit(), silent: bit(), slow: rng.IntN(12) == 0}
 	for range rng.IntN(3) {
-		k.plan = append(k.plan, crash{at: phase(rng.IntN(int(phases))), silent: bit(), hang: rng.IntN(4) == 0})
+		k.plan = append(k.plan, crash{at: phase(rng.IntN(int(phases))), silent: bit()})
 	}
 	return k
 }

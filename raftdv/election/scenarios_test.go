@@ -87,8 +87,13 @@ func TestSettingsOfRaft(t *testing.T) {
 // E3 and E4 hold; the rounds are told, with those of stock raft beside them.
 func TestOutside(t *testing.T) {
 	for name, change := range map[string]func(*kill){
-		"4 times as slow":         func(k *kill) { k.setup.stretch = 4 },
-		"16 times as slow":        func(k *kill) { k.setup.stretch = 16 },
+		"4 times as slow":  func(k *kill) { k.setup.stretch = 4 },
+		"16 times as slow": func(k *kill) { k.setup.stretch = 16 },
+		"nominees that hang and come back": func(k *kill) {
+			for i := range k.plan {
+				k.plan[i].hang = true
+			}
+		},
 		"positions after restart": func(k *kill) { k.setup.blind = true },
 	} {
 		t.Run(name, func(t *testing.T) {
