@@ -57,12 +57,11 @@ var plantedBugs = []struct {
 		k.plan = nil
 		k.setup.tamper = func(a *Arbiter) { a.cfg.Patience = time.Millisecond }
 	}},
-	{"endorses beside a vote that it let pass", errE1, 7, func(k *kill) {
-		k.plan = []crash{{at: atSomeVotes}}
+	{"endorses anew while its last word is out", errE1, 7, func(k *kill) {
+		k.plan = nil
 		k.setup.tamper = func(a *Arbiter) {
-			a.bound = 0
-			if a.asked.term == a.term && a.claim.member == a.asked.member { // as if the term were raised by raft's answer only
-				a.asked.term++
+			if a.open && a.now > a.endorseAt+2*time.Millisecond {
+				a.open, a.excluded = false, append(a.excluded, a.endorses.nominee)
 			}
 		}
 	}},
