@@ -32,9 +32,10 @@ const (
 const (
 	// SectionRaft holds acks of a raft member.
 	SectionRaft = 1
-	// SectionBarrier, SectionArbiter and SectionSignature are reserved.
+	// SectionArbiter holds what a raft member says of elections.
+	SectionArbiter = 3
+	// SectionBarrier and SectionSignature are reserved.
 	SectionBarrier   = 2
-	SectionArbiter   = 3
 	SectionSignature = 0xfffe
 )
 

@@ -1,0 +1,380 @@
+package election
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/raftdv/dv/fabric"
+)
+
+// What the own raft is, as far as it showed.
+const (
+	roleFollower = iota
+	roleCampaigner
+	roleLeader
+)
+
+// Arbiter is one member's. Not for concurrent use; see the package's comment
+// for what its caller owes.
+type Arbiter struct {
+	cfg     Config
+	want    Mode
+	members Members
+	peers   []*peer           // by id; all members but this one
+	ids     []fabric.MemberID // of those that vote: never changed in place
+	now     time.Duration
+	wakeAt  time.Duration
+	out     Output
+
+	// Of the own raft.
+	role     int
+	term     uint64
+	pos      position
+	progress uint64
+	asked    claim // the campaign that was handed to raft last
+
+	// Of the claim on the highest term.
+	claim      claim
+	since      time.Duration // when it was seen first
+	lastSign   time.Duration // of the leader before the claim was suspected
+	suspects   bool
+	transfer   fabric.MemberID
+	transferAt time.Duration
+
+	// Of the election.
+	abstain   time.Duration // until then, after a start
+	rest      time.Duration // until then, after one that was given up
+	started   time.Duration // when the first seal since the last leader was set
+	electing  bool          // started is valid
+	sealed    bool
+	sealedAt  time.Duration
+	endorses  endorsement
+	endorseAt time.Duration
+	open      bool // the endorsement binds
+	bound     fabric.MemberID
+	boundTill time.Duration
+	rival     rival // the best pre-candidate of late
+	rivalTill time.Duration
+	mute      bool // the own raft's last pre-vote does not count
+	excluded  []fabric.MemberID
+	nominated endorsement
+	said      string // the reason for abstaining that was reported last
+
+	held      []held
+	heldBytes int
+
+	shown   section // as published last
+	shownAt time.Duration
+}
+
+// New returns an arbiter that begins at time now, with mode Off and no members.
+// It endorses nobody for three Patiences: whatever an earlier life of this member
+// endorsed is over then (E4).
+func New(cfg Config, now time.Duration) (*Arbiter, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	return &Arbiter{cfg: cfg, now: now, since: now, shownAt: now, wakeAt: now + cfg.Beat, abstain: now + 3*cfg.Patience}, nil
+}
+
+// ErrTooMany: more members than rows have room for; the arbiter is off.
+var ErrTooMany = errors.New("election: too many members")
+
+// mode is the mode in force.
+func (a *Arbiter) mode() Mode {
+	if a.members.Stock || len(a.members.Voters) == 0 {
+		return Off
+	}
+	return a.want
+}
+
+// SetMode switches. Off releases everything that is held at once.
+func (a *Arbiter) SetMode(now time.Duration, m Mode) {
+	a.begin(now)
+	a.want = m
+	a.switched()
+}
+
+// SetMembers takes the configuration that is in force. On ErrTooMany it takes
+// it with Stock set.
+func (a *Arbiter) SetMembers(now time.Duration, m Members) (err error) {
+	a.begin(now)
+	m = Members{slices.Clone(m.Voters), slices.Clone(m.Outgoing), slices.Clone(m.Learners), m.Stock}
+	ids := slices.Concat(m.Voters, m.Outgoing, m.Learners)
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	if len(ids) > MaxMembers {
+		err = fmt.Errorf("%w: %d, at most %d; elections are raft's own", ErrTooMany, len(ids), MaxMembers)
+		m.Stock = true
+	}
+	a.members = m
+	was := a.peers
+	a.peers = nil
+	for _, id := range ids {
+		if id == a.cfg.Self {
+			continue
+		}
+		i := slices.IndexFunc(was, func(p *peer) bool { return p.id == id })
+		if i >= 0 {
+			a.peers = append(a.peers, was[i])
+		} else {
+			a.peers = append(a.peers, &peer{id: id, limit: a.cfg.SuspectAfter, moved: now})
+		}
+	}
+	a.ids = nil
+	for _, p := range a.peers {
+		if a.votes(p.id) && !m.Stock {
+			a.ids = append(a.ids, p.id)
+		}
+	}
+	a.switched()
+	return err
+}
+
+// switched begins anew what depends on the mode.
+func (a *Arbiter) switched() {
+	if a.mode() == Off {
+		a.suspects, a.sealed, a.open, a.electing, a.bound = false, false, false, false, 0
+		a.excluded = nil
+	}
+	if a.mode() != On {
+		a.releaseAll()
+	}
+	a.step()
+}
+
+func (a *Arbiter) peer(id fabric.MemberID) *peer {
+	for _, p := range a.peers {
+		if p.id == id {
+			return p
+		}
+	}
+	return nil
+}
+
+// begin starts an input. A loop that stood still had no chance to hear
+// anybody: it suspects nobody for that, and its own word for a nominee is over.
+func (a *Arbiter) begin(now time.Duration) {
+	now = max(now, a.now)
+	if late := now - a.wakeAt; late > a.cfg.SuspectAfter/2 {
+		for _, p := range a.peers {
+			p.last, p.moved = now, now
+		}
+		a.since, a.open = now, false
+		a.abstain = max(a.abstain, now+a.cfg.Patience) // rows that waited look new
+		if a.sealed {
+			a.sealedAt = now
+		}
+		if a.mode() != Off {
+			a.event(Event{Kind: EventLate, Took: late})
+		}
+		a.wakeAt = now
+	}
+	a.now = now
+}
+
+func (a *Arbiter) event(e Event) {
+	e.At = a.now
+	if len(a.out.Events) == maxEvents {
+		a.out.Events = append(a.out.Events[:0], a.out.Events[1:]...)
+	}
+	a.out.Events = append(a.out.Events, e)
+}
+
+// Take returns what is to be done and forgets it.
+func (a *Arbiter) Take() Output {
+	out := a.out
+	a.out = Output{}
+	return out
+}
+
+// Deadline is when Advance has to be called at the latest.
+func (a *Arbiter) Deadline() time.Duration { return a.wakeAt }
+
+// Advance lets time pass.
+func (a *Arbiter) Advance(now time.Duration) {
+	a.begin(now)
+	a.step()
+}
+
+// Heard takes a sign of life that is neither a row nor a message.
+func (a *Arbiter) Heard(now time.Duration, id fabric.MemberID) {
+	a.begin(now)
+	if p := a.peer(id); p != nil {
+		a.alive(p)
+	}
+	a.stepIfDue()
+}
+
+// Down takes a port's word that a peer is gone: it is suspected at once, until
+// Up, or until a sign of life that cannot have been under way since: one that
+// is Patience later.
+func (a *Arbiter) Down(now time.Duration, id fabric.MemberID) {
+	a.begin(now)
+	if p := a.peer(id); p != nil && !p.down {
+		p.down, p.downAt = true, now
+	}
+	a.step()
+}
+
+// Up takes a port's word that a peer can be reached (again).
+func (a *Arbiter) Up(now time.Duration, id fabric.MemberID) {
+	a.begin(now)
+	if p := a.peer(id); p != nil {
+		p.down = false
+		a.alive(p)
+	}
+	a.step()
+}
+
+func (a *Arbiter) alive(p *peer) {
+	if p.down && a.now < p.downAt+a.cfg.Patience {
+		return
+	}
+	was := p.suspected()
+	if silence := a.now - p.last; p.alive(a.now, &a.cfg) && a.mode() != Off {
+		a.event(Event{Kind: EventFalseSuspicion, Member: p.id, Took: silence})
+	}
+	if was {
+		a.wakeAt = a.now // have stepIfDue look again
+	}
+}
+
+// ErrRow: a row that no honest member publishes. It is forgotten.
+var ErrRow = errors.New("election: row refused")
+
+// Row takes a peer's row. Rows of members that are not in the configuration,
+// and those without this package's section, count as signs of life only.
+func (a *Arbiter) Row(now time.Duration, row *fabric.Row) error {
+	a.begin(now)
+	p := a.peer(row.Owner)
+	if p == nil {
+		return nil
+	}
+	if row.Incarnation < p.incarnation || row.Incarnation == p.incarnation && row.Version <= p.version {
+		return nil
+	}
+	raw, ok := fabric.FindSection(row.Sections, fabric.SectionArbiter)
+	if !ok {
+		a.alive(p)
+		p.incarnation, p.version, p.seen = row.Incarnation, row.Version, false
+		a.step()
+		return nil
+	}
+	s, err := parseSection(&raw)
+	if err == nil && p.seen && row.Incarnation == p.incarnation {
+		err = s.follows(&p.row)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: row %d of %s: %w", ErrRow, row.Version, row.Owner, err)
+	}
+	a.alive(p)
+	idle := p.seen && row.Incarnation == p.incarnation && !s.news(&p.row) && !a.busy() && len(a.held) == 0
+	a.takeRow(p, row, &s)
+	if idle { // the row of acks, many times in a millisecond
+		a.stepIfDue()
+	} else {
+		a.step()
+	}
+	return nil
+}
+
+func (a *Arbiter) takeRow(p *peer, row *fabric.Row, s *section) {
+	if row.Incarnation != p.incarnation {
+		a.rest = 0 // who gave up without it may succeed with it
+	}
+	if row.Incarnation != p.incarnation || !p.seen || s.progress != p.row.progress {
+		p.moved = a.now
+	}
+	if s.endorses.attempt != 0 && s.endorses != p.history[0] {
+		copy(p.history[1:], p.history[:])
+		p.history[0], p.endorsed = s.endorses, a.now
+	}
+	p.incarnation, p.version, p.row, p.seen = row.Incarnation, row.Version, *s, true
+	if !s.claim.above(a.claim) || !s.is(flagObserves|flagActs) || !a.votes(p.id) || a.mode() == Off {
+		return
+	}
+	if own := max(a.term, a.claim.term); own != 0 && s.claim.term > own+MaxTermLift {
+		a.event(Event{Kind: EventRefusedTerm, Member: p.id, Term: s.claim.term})
+		return
+	}
+	a.claimed(s.claim)
+}
+
+// votes reports whether id is a voter of either half.
+func (a *Arbiter) votes(id fabric.MemberID) bool {
+	return slices.Contains(a.members.Voters, id) || slices.Contains(a.members.Outgoing, id)
+}
+
+// majority reports whether f holds for a majority of each half.
+func (a *Arbiter) majority(f func(fabric.MemberID) bool) bool {
+	for _, half := range [...][]fabric.MemberID{a.members.Voters, a.members.Outgoing} {
+		n := 0
+		for _, id := range half {
+			if f(id) {
+				n++
+			}
+		}
+		if len(half) > 0 && n <= len(half)/2 {
+			return false
+		}
+	}
+	return len(a.members.Voters) > 0
+}
+
+// Position takes the id of the last entry and the term of the own raft, as
+// somebody says who sees its storage, best at the start. While raft leads, or
+// has appends that it did not answer, more may follow. term 0: unknown.
+func (a *Arbiter) Position(now time.Duration, term, lastTerm, lastIndex uint64) {
+	a.begin(now)
+	if a.role != roleLeader {
+		a.pos.set(entry{lastTerm, lastIndex})
+	}
+	a.raise(term)
+	a.step()
+}
+
+// AppendSection appends this package's row section, with its header.
+func (a *Arbiter) AppendSection(dst []byte) []byte {
+	a.show()
+	return a.shown.append(dst)
+}
+
+// show makes the section, and reports whether it has news.
+func (a *Arbiter) show() (news bool) {
+	was, s := a.shown, &a.shown
+	*s = section{
+		claim: a.claim, endorses: a.endorses, progress: a.progress, transfer: a.transfer,
+		lower: a.pos.lower, upper: a.pos.high(), ids: a.ids,
+	}
+	set := func(on bool, flag uint32) {
+		if on {
+			s.flags |= flag
+		}
+	}
+	set(a.suspects, flagSuspects)
+	set(a.sealed, flagSealed)
+	set(a.unable() == "", flagKnown)
+	set(a.tied(), flagBound)
+	set(a.mode() == Observe, flagObserves)
+	set(a.mode() == On, flagActs)
+	for i, id := range a.ids {
+		if a.heard(id) {
+			s.heard |= 1 << i
+		}
+	}
+	return s.news(&was)
+}
+
+// messageSize is what a message counts in MaxHeldBytes.
+func messageSize(m *raftpb.Message) (n int) {
+	for _, e := range m.GetEntries() {
+		n += len(e.GetData())
+	}
+	return n + len(m.GetSnapshot().GetData()) + len(m.GetContext())
+}

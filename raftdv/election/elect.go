@@ -1,0 +1,456 @@
+package election
+
+import (
+	"slices"
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/raftdv/dv/fabric"
+)
+
+// campaignWait is how many Patiences a candidate has to win that is heard and
+// was seen to campaign: votes are on their way to it, and another campaign would
+// only take them away. One that is gone is suspected for that.
+const campaignWait = 4
+
+// maxPasses bounds how often a step starts over because raft got a message.
+const maxPasses = 4
+
+func (a *Arbiter) stepIfDue() {
+	if a.now >= a.wakeAt {
+		a.step()
+	}
+}
+
+// step decides what the inputs so far demand.
+func (a *Arbiter) step() {
+	for range maxPasses {
+		if a.mode() != Off {
+			a.silences()
+			a.suspect()
+			a.seal()
+			a.closeAttempt()
+			a.endorse()
+			a.nominate()
+		}
+		if !a.review() {
+			break
+		}
+	}
+	if a.transfer != 0 && a.now >= a.transferAt+a.cfg.Rest {
+		a.transfer = 0
+	}
+	if a.show() || a.now >= a.shownAt+a.cfg.Beat && a.mode() != Off {
+		a.out.Publish, a.shownAt = true, a.now
+	}
+	a.schedule()
+}
+
+// schedule finds the next time at which something may be due.
+func (a *Arbiter) schedule() {
+	at := a.shownAt + a.cfg.Beat
+	if a.mode() == Off {
+		at = a.now + a.cfg.Beat
+	}
+	due := func(t time.Duration) {
+		if t > a.now {
+			at = min(at, t)
+		}
+	}
+	due(a.since + campaignWait*a.cfg.Patience)
+	due(a.boundTill)
+	due(a.rivalTill)
+	due(a.abstain)
+	due(a.sealedAt + a.cfg.Settle)
+	due(a.sealedAt + a.cfg.Settle + a.cfg.Patience)
+	due(a.sealedAt + a.cfg.Hold)
+	due(a.endorseAt + a.cfg.Patience)
+	for _, h := range a.held {
+		due(h.until)
+	}
+	a.wakeAt = max(at, a.now+1)
+}
+
+// silences suspects peers that were not heard for suspect-after.
+func (a *Arbiter) silences() {
+	for _, p := range a.peers {
+		if p.heard && !p.down && !p.silent && a.now-p.last > p.limit {
+			p.silent = true
+		}
+	}
+}
+
+func (a *Arbiter) heard(id fabric.MemberID) bool {
+	if id == a.cfg.Self {
+		return true
+	}
+	p := a.peer(id)
+	return p != nil && !p.suspected()
+}
+
+func (a *Arbiter) hearsMajority() bool { return a.majority(a.heard) }
+
+// suspect decides whether this member suspects the claim. Who hears no majority
+// suspects itself instead (protocol §4).
+func (a *Arbiter) suspect() {
+	reason := ""
+	if a.hearsMajority() {
+		reason = a.doubt()
+	}
+	if now := reason != ""; now != a.suspects {
+		a.suspects = now
+		if now {
+			e := Event{Kind: EventSuspected, Member: a.claim.member, Term: a.claim.term, Reason: reason}
+			a.lastSign = a.since
+			if p := a.peer(a.claim.member); p != nil && a.claim.kind == claimLead {
+				a.lastSign = p.last
+			}
+			e.Took = a.now - a.lastSign
+			a.event(e)
+		}
+	}
+}
+
+// doubt is why the claim is suspected, "" if it is not.
+func (a *Arbiter) doubt() string {
+	c := a.claim
+	if c.kind == claimNone {
+		return reasonIf(a.now > a.since+a.cfg.SuspectAfter, "nobody")
+	}
+	if c.kind == claimCampaign && a.now >= a.since+campaignWait*a.cfg.Patience {
+		return "campaign"
+	}
+	if c.member == a.cfg.Self {
+		return reasonIf(a.role == roleFollower || c.kind == claimLead && a.role != roleLeader, "lost")
+	}
+	p := a.peer(c.member)
+	switch {
+	case p == nil:
+		return "removed"
+	case p.down:
+		return "closed"
+	case p.suspected():
+		// One that was never heard is waited for as long as for one that was.
+		return reasonIf(p.heard || a.now > a.since+p.limit, "silence")
+	case p.seen && p.row.claim == c && p.row.is(flagSuspects):
+		return "denied"
+	case p.seen && p.row.is(flagActs|flagObserves) && a.now-max(p.moved, a.since) > a.cfg.StallAfter:
+		return "stalled"
+	}
+	return ""
+}
+
+func reasonIf(yes bool, reason string) string {
+	if yes {
+		return reason
+	}
+	return ""
+}
+
+// seal holds what the suspected leader sends while a majority suspects it, so
+// that positions come to rest. An election without a campaign ends after Hold,
+// then raft is left alone for Rest.
+func (a *Arbiter) seal() {
+	wanted := a.suspects && a.now >= a.rest && a.majority(a.agrees)
+	if wanted && !a.majority(a.able) {
+		a.abstainFor("majority unknown")
+		wanted = false
+	}
+	switch {
+	case wanted && a.sealed && a.now >= a.sealedAt+a.cfg.Hold:
+		a.event(Event{Kind: EventGaveUp, Member: a.claim.member, Term: a.claim.term})
+		a.sealed, a.open, a.rest, a.excluded = false, false, a.now+a.cfg.Rest, nil
+	case wanted && !a.sealed:
+		a.sealed, a.sealedAt = true, a.now
+		if a.claim.kind == claimCampaign {
+			a.fail(a.claim.member, 0, "campaign")
+		}
+		if !a.electing {
+			a.electing, a.started = true, a.now
+			a.event(Event{Kind: EventStarted, Member: a.claim.member, Term: a.claim.term, Took: a.now - a.lastSign})
+		}
+	case !wanted:
+		a.sealed = false
+	}
+}
+
+// agrees reports whether a member suspects the claim that this one suspects.
+func (a *Arbiter) agrees(id fabric.MemberID) bool {
+	if id == a.cfg.Self {
+		return a.suspects
+	}
+	p := a.peer(id)
+	return !p.suspected() && p.seen && p.row.is(flagSuspects) && p.row.claim.term == a.claim.term && p.row.claim.kind == a.claim.kind
+}
+
+// able reports whether a member can endorse. Without a majority of them nothing
+// is held for nothing.
+func (a *Arbiter) able(id fabric.MemberID) bool {
+	if id == a.cfg.Self {
+		return a.unable() == ""
+	}
+	p := a.peer(id)
+	return a.counts(p) && p.row.is(flagKnown)
+}
+
+// fail takes a nominee, or a candidate, out of this election.
+func (a *Arbiter) fail(id fabric.MemberID, attempt uint32, reason string) {
+	if !slices.Contains(a.excluded, id) {
+		a.excluded = append(a.excluded, id)
+	}
+	a.event(Event{Kind: EventFailed, Member: id, Term: a.claim.term, Attempt: attempt, Reason: reason})
+}
+
+// closeAttempt ends an endorsement whose nominee failed, or had its time.
+func (a *Arbiter) closeAttempt() {
+	if !a.open {
+		return
+	}
+	n := a.endorses.nominee
+	switch p := a.peer(n); {
+	case p != nil && p.suspected(), p == nil && n != a.cfg.Self:
+		a.open = false
+		a.fail(n, a.endorses.attempt, "closed")
+	case !a.hopeful():
+		a.open = false // the others have moved on, and cannot come back to it
+	case a.now >= a.endorseAt+a.cfg.Patience:
+		a.open = false
+		if a.possible() {
+			a.fail(n, a.endorses.attempt, "patience")
+		} else {
+			a.excluded = nil // others do not know of the same failures
+		}
+	}
+}
+
+// hopeful reports whether the own nominee can still be nominated: rows only
+// rise, and who endorses something newer, or knows of a newer term, never
+// endorses in this attempt any more.
+func (a *Arbiter) hopeful() bool {
+	return a.majority(func(id fabric.MemberID) bool {
+		p := a.peer(id)
+		return p == nil || a.heard(id) && (!p.seen || p.row.endorses == a.endorses || p.row.claim.term <= a.endorses.term && !p.row.endorses.above(a.endorses))
+	})
+}
+
+// possible reports whether the own nominee may have been nominated: a majority
+// is not known to have endorsed others. A split is nobody's failure.
+func (a *Arbiter) possible() bool {
+	return a.majority(func(id fabric.MemberID) bool {
+		if id == a.cfg.Self {
+			return true
+		}
+		n, known := a.peer(id).endorsedAt(a.endorses.term, a.endorses.attempt)
+		return a.heard(id) && (!known || n == a.endorses.nominee)
+	})
+}
+
+// counts reports whether a peer takes part: an acting member counts on those
+// that act, one that observes on those that would.
+func (a *Arbiter) counts(p *peer) bool {
+	return !p.suspected() && p.seen && (p.row.is(flagActs) || a.mode() == Observe && p.row.is(flagObserves))
+}
+
+// unable is why this member does not endorse at all, "" if it does.
+func (a *Arbiter) unable() string {
+	switch {
+	case !a.votes(a.cfg.Self):
+		return "learner"
+	case a.now < a.abstain:
+		return "restarted"
+	case !a.pos.known:
+		return "position unknown"
+	case a.term != 0 && a.claim.term > a.term+MaxTermLift:
+		return "term too far"
+	}
+	return ""
+}
+
+// tied reports whether this member's raft has a word out. A candidate that is
+// gone does not come back to it; but a vote that raft was asked for and did not
+// answer may raise its term, after which no nominee of an older one can win here.
+func (a *Arbiter) tied() bool {
+	return a.bound != 0 && a.now < a.boundTill && (a.heard(a.bound) || a.asked.term > a.term)
+}
+
+func (a *Arbiter) abstainFor(reason string) {
+	if reason != a.said {
+		a.said = reason
+		a.event(Event{Kind: EventAbstained, Term: a.claim.term, Reason: reason})
+	}
+}
+
+// endorse gives this member's word for the attempt that is on, once (E4).
+func (a *Arbiter) endorse() {
+	if !a.sealed || a.open {
+		return
+	}
+	if why := a.unable(); why != "" {
+		a.abstainFor(why)
+		return
+	}
+	if a.tied() {
+		a.abstainFor("bound")
+		return
+	}
+	settled, bound := a.settled()
+	wait := a.cfg.Settle
+	if bound {
+		wait += a.cfg.Patience // endorsements have to come together, or not at all
+	}
+	if !settled && a.now < a.sealedAt+wait {
+		return
+	}
+	attempt := a.attempt()
+	n := a.choose(attempt, settled)
+	if n == 0 && len(a.excluded) > 0 {
+		a.excluded = nil
+		n = a.choose(attempt, settled)
+	}
+	if n == 0 {
+		return
+	}
+	a.endorses = endorsement{a.claim.term, attempt, n}
+	a.open, a.endorseAt = true, a.now
+	a.event(Event{Kind: EventEndorsed, Member: n, Term: a.claim.term, Attempt: attempt, Took: a.now - a.started})
+}
+
+// attempt is the next one that this member can take part in.
+func (a *Arbiter) attempt() uint32 {
+	n := uint32(1)
+	if a.endorses.term == a.claim.term {
+		n = a.endorses.attempt + 1
+	}
+	for _, p := range a.peers {
+		if a.votes(p.id) && a.counts(p) && p.row.endorses.term == a.claim.term {
+			n = max(n, p.row.endorses.attempt)
+		}
+	}
+	return n
+}
+
+// settled reports whether all that take part have sealed, and those that know
+// their position know it exactly, with no word out for a campaign; bound, whether
+// somebody has one.
+func (a *Arbiter) settled() (settled, bound bool) {
+	settled = a.pos.lower == a.pos.high()
+	for _, p := range a.peers {
+		if !a.votes(p.id) || !a.counts(p) {
+			continue
+		}
+		if p.row.claim.term != a.claim.term || !p.row.is(flagSealed) || p.row.is(flagKnown) && p.row.lower != p.row.upper {
+			settled = false
+		}
+		bound = bound || p.row.is(flagBound)
+	}
+	return settled && !bound, bound
+}
+
+// ready reports whether a peer can be nominated, but for its log.
+func (a *Arbiter) ready(p *peer) bool {
+	return a.counts(p) && p.row.claim.term == a.claim.term && p.row.is(flagSealed) && p.row.is(flagKnown) && !p.row.is(flagBound)
+}
+
+// candidate is a member that can be nominated.
+type candidate struct {
+	id           fabric.MemberID
+	lower, upper entry
+	endorsed     int // in this attempt
+}
+
+// choose finds the nominee: of those whose log nobody's can beat the one that
+// others endorse already, then the lowest id. Positions that did not settle are
+// compared by their upper bounds.
+func (a *Arbiter) choose(attempt uint32, settled bool) fabric.MemberID {
+	best, high := candidate{}, a.pos.high()
+	for _, p := range a.peers {
+		if a.votes(p.id) && a.ready(p) {
+			high = maxEntry(high, p.row.upper)
+		}
+	}
+	for _, id := range a.members.Voters {
+		c, ok := a.candidate(id)
+		if !ok || slices.Contains(a.excluded, id) {
+			continue
+		}
+		if reach := c.reach(settled); reach.less(a.pos.high()) {
+			continue // protocol §6.4: no nominee below one's own upper bound
+		}
+		c.endorsed = a.endorsers(id, attempt)
+		if best.id == 0 || c.better(&best, high, settled) {
+			best = c
+		}
+	}
+	return best.id
+}
+
+func (c *candidate) reach(settled bool) entry {
+	if settled {
+		return c.lower
+	}
+	return c.upper
+}
+
+func (c *candidate) better(o *candidate, high entry, settled bool) bool {
+	cr, or := c.reach(settled), o.reach(settled)
+	ct, ot := !cr.less(high), !or.less(high)
+	switch {
+	case ct != ot:
+		return ct
+	case !ct && cr != or:
+		return or.less(cr)
+	case c.endorsed != o.endorsed:
+		return c.endorsed > o.endorsed
+	}
+	return c.id < o.id
+}
+
+func (a *Arbiter) candidate(id fabric.MemberID) (candidate, bool) {
+	if id == a.cfg.Self {
+		return candidate{id: id, lower: a.pos.lower, upper: a.pos.high()}, a.role != roleLeader
+	}
+	p := a.peer(id)
+	if !a.ready(p) || !a.majority(func(o fabric.MemberID) bool { return o == id || p.row.hears(o) }) {
+		return candidate{}, false
+	}
+	// A leader that lives and does not lead on is stuck.
+	stuck := a.claim.kind == claimLead && a.claim.member == id && !p.row.is(flagSuspects)
+	return candidate{id: id, lower: p.row.lower, upper: p.row.upper}, !stuck
+}
+
+// endorsers counts who endorses id in an attempt already.
+func (a *Arbiter) endorsers(id fabric.MemberID, attempt uint32) (n int) {
+	for _, p := range a.peers {
+		if a.votes(p.id) && a.counts(p) && p.row.endorses == (endorsement{a.claim.term, attempt, id}) {
+			n++
+		}
+	}
+	return n
+}
+
+// nominate: with the word of a majority this member's raft is told to campaign,
+// once per attempt, never if it leads. Words that are old do not count: their
+// givers may turn away before the campaign reaches them.
+func (a *Arbiter) nominate() {
+	e := a.endorses
+	if !a.open || e.nominee != a.cfg.Self || a.nominated == e || a.role == roleLeader {
+		return
+	}
+	if !a.majority(func(id fabric.MemberID) bool {
+		p := a.peer(id)
+		return id == a.cfg.Self || p != nil && a.counts(p) && p.row.endorses == e && a.now <= p.endorsed+a.cfg.Patience/2
+	}) {
+		return
+	}
+	a.nominated = e
+	term, reason := a.term, "own term"
+	if a.role != roleFollower || a.term == 0 || a.term < a.claim.term {
+		term, reason = max(a.claim.term, a.term+1), "raised term"
+	}
+	a.event(Event{Kind: EventNominated, Member: a.cfg.Self, Term: term, Attempt: e.attempt, Reason: reason})
+	if a.mode() == On {
+		self := uint64(a.cfg.Self)
+		a.out.Inject = &raftpb.Message{Type: raftpb.MsgTimeoutNow.Enum(), From: &self, To: &self, Term: &term}
+	}
+}

@@ -1,0 +1,275 @@
+package election
+
+import (
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/raftdv/dv/fabric"
+)
+
+// held is a message that raft does not have yet.
+type held struct {
+	m     *raftpb.Message
+	why   why
+	until time.Duration
+	size  int
+}
+
+// why a message is held.
+type why uint8
+
+const (
+	whyNot      why = iota
+	whySealed       // a leader that a majority suspects
+	whyElection     // a campaign beside the one that is on
+	whyLeader       // a campaign against a leader that works
+)
+
+// Receive takes a message for raft. Its sender is taken for heard: From has to
+// be the peer that it came from, forwarded messages aside.
+func (a *Arbiter) Receive(now time.Duration, m *raftpb.Message) Verdict {
+	a.begin(now)
+	if p := a.peer(fabric.MemberID(m.GetFrom())); p != nil && !forwarded(m) {
+		a.alive(p)
+	}
+	a.stepIfDue()
+	if m.GetType() == raftpb.MsgPreVote && m.GetTerm() > a.term {
+		a.compete(m)
+	}
+	if a.outlived(m) {
+		a.event(Event{Kind: EventDiscarded, Member: fabric.MemberID(m.GetFrom()), Term: m.GetTerm()})
+		return Discard
+	}
+	w := a.judge(m)
+	if w == whyNot || !a.keep(m, w) {
+		before := a.claim
+		a.handed(m)
+		if a.claim != before {
+			a.step()
+		}
+		return Pass
+	}
+	return Hold
+}
+
+// outlived reports whether m grants a pre-vote of the own raft that an election
+// has outrun: it would make a second candidate. The next pre-vote of raft counts
+// again.
+func (a *Arbiter) outlived(m *raftpb.Message) bool {
+	if m.GetType() != raftpb.MsgPreVoteResp || m.GetReject() || a.mode() != On {
+		return false
+	}
+	if (a.sealed || a.open) && (a.bound != a.cfg.Self || a.now >= a.boundTill) {
+		a.mute = true
+	}
+	return a.mute
+}
+
+// forwarded messages keep the From of who asked.
+func forwarded(m *raftpb.Message) bool {
+	switch m.GetType() {
+	case raftpb.MsgProp, raftpb.MsgReadIndex, raftpb.MsgTransferLeader:
+		return true
+	}
+	return false
+}
+
+// keep takes a message into custody, if the mode and the bounds allow it.
+func (a *Arbiter) keep(m *raftpb.Message, w why) bool {
+	if w == whyElection || w == whyLeader {
+		reason := map[why]string{whyElection: "election", whyLeader: "leader"}[w]
+		a.event(Event{Kind: EventHeldBack, Member: fabric.MemberID(m.GetFrom()), Term: m.GetTerm(), Reason: reason})
+	}
+	if a.mode() != On {
+		return false
+	}
+	size := messageSize(m)
+	if len(a.held) == a.cfg.MaxHeld || a.heldBytes+size > a.cfg.MaxHeldBytes {
+		a.event(Event{Kind: EventOverflow, Member: fabric.MemberID(m.GetFrom()), Term: m.GetTerm()})
+		return false
+	}
+	a.held = append(a.held, held{m, w, a.now + a.cfg.Hold, size})
+	a.heldBytes += size
+	a.wakeAt = min(a.wakeAt, a.now+a.cfg.Hold)
+	return true
+}
+
+// judge says why a message should be held now.
+func (a *Arbiter) judge(m *raftpb.Message) why {
+	if a.mode() == Off {
+		return whyNot
+	}
+	from := fabric.MemberID(m.GetFrom())
+	switch m.GetType() {
+	case raftpb.MsgApp, raftpb.MsgSnap, raftpb.MsgHeartbeat:
+		// A claim may be known from a row before raft hears of it: until then
+		// raft would still take entries of the old leader, and its log would
+		// outgrow the nominee's.
+		if t := m.GetTerm(); t >= a.term && (a.sealed && t <= a.claim.term || a.open && t <= a.endorses.term || a.busy() && t < a.claim.term) {
+			return whySealed
+		}
+	case raftpb.MsgVote, raftpb.MsgPreVote:
+		switch {
+		case m.GetTerm() <= a.term:
+		case !a.sealed && !a.open && !a.majority(a.able) && !(a.claim.kind == claimLead && a.works()):
+			// raft is on its own
+		case a.busy():
+			if !a.favours(m) {
+				return whyElection
+			}
+		case m.GetType() == raftpb.MsgPreVote && a.outdone(m):
+			return whyElection
+		case a.claim.kind == claimLead && from != a.transferee() && a.works():
+			return whyLeader
+		}
+	case raftpb.MsgTimeoutNow:
+		switch {
+		case from != a.claim.member && (a.claim.kind == claimLead && a.works() || a.busy()):
+			return whyLeader
+		case a.sealed:
+			return whySealed
+		}
+	}
+	return whyNot
+}
+
+// busy reports whether one campaign is preferred to others: from the seal, or
+// the endorsement, until somebody leads or the campaign has run out of time.
+func (a *Arbiter) busy() bool {
+	return a.sealed || a.open || a.bound != 0 && a.now < a.boundTill || a.claim.kind == claimCampaign && !a.suspects && a.now < a.since+campaignWait*a.cfg.Patience
+}
+
+// outdone reports whether a better pre-vote than m is about. raft's pre-votes
+// are no votes: one member grants any number of them, and two candidates may
+// each get a majority. One at a time passes, each better than the one before.
+func (a *Arbiter) outdone(m *raftpb.Message) bool {
+	is := rivalOf(m)
+	return a.rival.id != is.id && a.now < a.rivalTill && a.heard(a.rival.id) && a.rival.better(is)
+}
+
+// rival is a pre-candidate.
+type rival struct {
+	id   fabric.MemberID
+	last entry
+}
+
+func rivalOf(m *raftpb.Message) rival {
+	return rival{fabric.MemberID(m.GetFrom()), entry{m.GetLogTerm(), m.GetIndex()}}
+}
+
+func (r rival) better(o rival) bool {
+	return o.last.less(r.last) || o.last == r.last && r.id < o.id
+}
+
+// compete notes a pre-vote that came, or that raft made. It is remembered for
+// longer than any that came before it is held.
+func (a *Arbiter) compete(m *raftpb.Message) {
+	if r := rivalOf(m); a.now >= a.rivalTill || r.better(a.rival) {
+		a.rival, a.rivalTill = r, a.now+2*a.cfg.Hold
+	}
+}
+
+// favours reports whether m is of the campaign that is on. A nominee's pre-vote
+// is not: its campaign needs none, and with grants from before the election it
+// would be a candidate without a majority's word.
+func (a *Arbiter) favours(m *raftpb.Message) bool {
+	id := fabric.MemberID(m.GetFrom())
+	if a.open {
+		return id == a.endorses.nominee && m.GetType() == raftpb.MsgVote
+	}
+	return a.bound == id && a.now < a.boundTill || a.claim.kind == claimCampaign && a.claim.member == id
+}
+
+// transferee is to whom the leader hands over its office, 0 if to nobody.
+func (a *Arbiter) transferee() fabric.MemberID {
+	if a.claim.member == a.cfg.Self {
+		return a.transfer
+	}
+	if p := a.peer(a.claim.member); p != nil && p.seen && p.row.claim == a.claim {
+		return p.row.transfer
+	}
+	return 0
+}
+
+// works reports whether a majority of voters hears the leader, whose progress
+// moves: each says so itself.
+func (a *Arbiter) works() bool {
+	return a.majority(func(id fabric.MemberID) bool {
+		if id == a.cfg.Self {
+			return !a.suspects && a.hearsMajority()
+		}
+		p := a.peer(id)
+		return !p.suspected() && p.seen && p.row.claim == a.claim && !p.row.is(flagSuspects)
+	})
+}
+
+// review judges what is held once more. It reports whether raft got something.
+func (a *Arbiter) review() (moved bool) {
+	kept := a.held[:0]
+	for _, h := range a.held {
+		w := a.judge(h.m)
+		if w == whyNot && a.suppressed(&h) {
+			w = whyLeader
+		}
+		switch {
+		case w != whyNot && a.now < h.until:
+			kept = append(kept, h)
+			continue
+		case w != whyNot && a.stale(h.m, w):
+			a.event(Event{Kind: EventDiscarded, Member: fabric.MemberID(h.m.GetFrom()), Term: h.m.GetTerm()})
+		default:
+			a.release(h.m)
+			moved = true
+		}
+		a.heldBytes -= h.size
+	}
+	clear(a.held[len(kept):])
+	a.held = kept
+	return moved
+}
+
+// suppressed reports whether a campaign that was held back stays so although
+// nothing holds back new ones. A pre-vote held for a leader's sake, when the
+// leader is lost: where it is released, and when, depends on who suspects first,
+// and the election that follows does not need it. Any campaign that was beside
+// the one that won: its term may be above that of the new leader, whom a
+// majority does not follow yet.
+func (a *Arbiter) suppressed(h *held) bool {
+	if h.why == whySealed || h.m.GetTerm() <= a.term || a.mode() != On || a.favours(h.m) {
+		return false
+	}
+	if h.why == whyElection {
+		return a.claim.kind == claimLead && !a.suspects
+	}
+	return h.m.GetType() == raftpb.MsgPreVote && a.majority(a.able)
+}
+
+// stale reports whether a campaign that was held for as long as it may be is
+// better lost. A pre-vote so old would meet those of another time: granted late
+// by some, it makes a second candidate. A campaign against a leader that works
+// is causeless, and who needs one to be heard at all is freed by raft itself,
+// with pre-votes or a quorum check. The vote for a candidate that is gone would
+// be missed by the next one.
+func (a *Arbiter) stale(m *raftpb.Message, w why) bool {
+	switch w {
+	case whySealed:
+		return false
+	case whyLeader:
+		return m.GetType() == raftpb.MsgPreVote || a.cfg.PreVote || a.cfg.CheckQuorum
+	}
+	return m.GetType() == raftpb.MsgPreVote || !a.heard(fabric.MemberID(m.GetFrom()))
+}
+
+func (a *Arbiter) release(m *raftpb.Message) {
+	a.out.Release = append(a.out.Release, m)
+	a.handed(m)
+}
+
+func (a *Arbiter) releaseAll() {
+	for _, h := range a.held {
+		a.release(h.m)
+	}
+	clear(a.held)
+	a.held, a.heldBytes = a.held[:0], 0
+}

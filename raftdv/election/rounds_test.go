@@ -1,0 +1,188 @@
+package election
+
+import (
+	"flag"
+	"fmt"
+	mathrand "math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+)
+
+var (
+	trials    = flag.Int("trials", 400, "elections for each number of members in TestRounds")
+	verbose   = flag.Bool("events", false, "print what arbiters report")
+	firstSeed = flag.Uint64("seed", 1, "seed of the first of them")
+)
+
+// kill is one election: a cluster works, its leader dies, nominees crash as
+// planned, until somebody leads.
+type kill struct {
+	setup   setup
+	unequal bool
+	silent  bool // no port tells that the leader is gone
+	slow    bool // suspicion comes when raft's own timeouts do
+	plan    []crash
+	outside bool // outside of the assumption: E1 is not checked
+	script  []time.Duration
+	check   func(*world, *node) // after every input of an arbiter
+	revival time.Duration       // least time after which crashed members come back
+}
+
+// result is what became of it.
+type result struct {
+	rounds int
+	failed int
+	took   time.Duration
+	phases map[phase]int
+	seen   map[EventKind]int
+}
+
+const (
+	warmUp   = 150 * time.Millisecond
+	endless  = 20 * time.Second
+	tailTime = 120 * time.Millisecond // longer than messages are held
+)
+
+func (k *kill) run() (r result, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: panic: %v", errE2, p)
+		}
+	}()
+	k.setup.cfg.SuspectAfter, k.setup.cfg.MaxSuspectAfter = 120*time.Millisecond, time.Second
+	k.setup.cfg.Beat = 15 * time.Millisecond
+	if k.slow {
+		k.setup.cfg.SuspectAfter, k.setup.cfg.MaxSuspectAfter, k.setup.cfg.Beat = 1100*time.Millisecond, 2*time.Second, 50*time.Millisecond
+		k.setup.cfg.StallAfter = 5 * time.Second
+	}
+	w := newWorld(k.setup)
+	w.script, w.check = k.script, k.check
+	if w.revival = k.revival; w.revival == 0 {
+		w.revival = 30 * time.Millisecond
+	}
+	l := w.nodes[w.rng.IntN(k.setup.voters)]
+	w.at(time.Millisecond, func() { must(l.rn.Campaign()); w.pump(l) })
+	w.at(w.between(warmUp/2, warmUp), func() { w.load(l, k.unequal) })
+	w.run(warmUp*2, nil)
+	if w.leader() != l && len(w.errs) == 0 {
+		w.fail("%w: no leader to kill", errLive)
+	}
+	term := l.rn.BasicStatus().GetTerm()
+	w.at(w.now+w.between(0, raftTick), func() { w.crash(l, k.silent || k.slow); w.counting, w.plan = true, k.plan })
+	w.run(w.now+raftTick, nil)
+	clear(w.cut)
+	start := w.now
+	if !w.run(w.now+endless, func() bool { n := w.leader(); return n != nil && n.rn.BasicStatus().GetTerm() > term }) && len(w.errs) == 0 {
+		w.fail("%w: nobody leads", errLive)
+	}
+	r = result{took: w.now - start, phases: w.phases, seen: w.seen}
+	if k.setup.mode == On {
+		w.run(w.now+tailTime, nil)
+	}
+	r.rounds, r.failed = len(w.rounds), w.crashed
+	if k.setup.mode == On && !k.outside && r.rounds > 1+r.failed {
+		w.fail("%w: %d rounds with %d failed nominees: %v", errE1, r.rounds, r.failed, w.rounds)
+	}
+	return r, w.err()
+}
+
+// load proposes; with unequal logs, followers are cut off one after another.
+func (w *world) load(l *node, unequal bool) {
+	for i := range 20 {
+		w.after(time.Duration(i)*time.Millisecond, l, func() {
+			_ = l.rn.Propose(fmt.Appendf(nil, "%d", i))
+			w.pump(l)
+		})
+	}
+	if !unequal {
+		return
+	}
+	for _, n := range w.nodes {
+		if n != l {
+			w.after(w.between(0, 20*time.Millisecond), l, func() { w.cut[[2]uint64{l.id, n.id}] = true })
+		}
+	}
+}
+
+// scenario is the one of a seed.
+func scenario(seed uint64, voters int, mode Mode) kill {
+	rng := mathrand.New(mathrand.NewPCG(seed, 3))
+	bit := func() bool { return rng.IntN(2) == 0 }
+	k := kill{setup: setup{seed: seed, voters: voters, mode: mode, preVote: true, checkQuorum: true, lossy: bit(), together: bit()},
+		unequal: bit(), silent: bit(), slow: rng.IntN(12) == 0}
+	for range rng.IntN(3) {
+		k.plan = append(k.plan, crash{at: phase(rng.IntN(int(phases))), silent: bit()})
+	}
+	return k
+}
+
+// TestRounds: E1, with E2, E3 and E4 checked in the same runs; stock raft on the
+// same seeds beside it.
+func TestRounds(t *testing.T) {
+	for _, voters := range []int{3, 4, 5, 6, 7, 9} {
+		t.Run(fmt.Sprintf("n=%d", voters), func(t *testing.T) { rounds(t, voters, *trials) })
+	}
+}
+
+func rounds(t *testing.T, voters, trials int) {
+	var dv, stock tally
+	start := time.Now()
+	for i := range uint64(trials) {
+		k := scenario(*firstSeed+i, voters, On)
+		r, err := k.run()
+		if err != nil {
+			t.Fatalf("go test ./raftdv/election -run 'TestRounds/n=%d' -trials 1 -seed %d: %+v: %v", voters, *firstSeed+i, k, err)
+		}
+		dv.add(r)
+	}
+	took := time.Since(start)
+	for i := range uint64(min(trials, max(200, trials/10))) {
+		k := scenario(*firstSeed+i, voters, Off)
+		k.plan = nil
+		r, err := k.run()
+		if err != nil {
+			t.Fatalf("stock, seed %d: %v", *firstSeed+i, err)
+		}
+		stock.add(r)
+	}
+	t.Logf("arbiter: %v, %v each", &dv, took/time.Duration(trials))
+	t.Logf("stock, no nominee crashes: %v", &stock)
+}
+
+// tally sums up results.
+type tally struct {
+	n      int
+	rounds [3][16]int // by failed nominees, by rounds
+	took   time.Duration
+	phases [phases]int
+	seen   map[EventKind]int
+}
+
+func (y *tally) add(r result) {
+	y.n++
+	y.rounds[r.failed][min(r.rounds, 15)]++
+	y.took += r.took
+	for p, n := range r.phases {
+		y.phases[p] += n
+	}
+	if y.seen == nil {
+		y.seen = map[EventKind]int{}
+	}
+	for k, n := range r.seen {
+		y.seen[k] += n
+	}
+}
+
+func (y *tally) String() string {
+	var s strings.Builder
+	s.WriteString(fmt.Sprintf("%d elections, mean %v", y.n, (y.took / time.Duration(max(1, y.n))).Round(time.Millisecond)))
+	for failed, by := range y.rounds {
+		for n, count := range by {
+			if count > 0 {
+				s.WriteString(fmt.Sprintf("; %d failed, %d rounds: %d", failed, n, count))
+			}
+		}
+	}
+	return s.String() + fmt.Sprintf("; crashes by phase %v; events %v", y.phases, y.seen)
+}

@@ -1,0 +1,137 @@
+package election
+
+import (
+	"math/bits"
+	"time"
+
+	"github.com/raftdv/dv/fabric"
+)
+
+// The adaptive suspect-after (protocol §4): gapFactor times the p99.9 of the
+// gaps between signs of life, doubled after each false suspicion.
+const (
+	gapFactor   = 8
+	gapBuckets  = 192
+	gapSubBits  = 2    // buckets per power of two: 1 << gapSubBits
+	gapForget   = 8192 // gaps after which the older ones count half
+	gapMin      = 1000 // gaps below which there is no p99.9
+	maxDoubling = 5
+	forgiveness = 16 // undisturbed suspect-afters after which a doubling is undone
+)
+
+// gaps is a histogram of gaps in nanoseconds.
+type gaps struct {
+	count [gapBuckets]uint32
+	total uint32
+}
+
+func gapBucket(d time.Duration) int {
+	v := uint64(max(d, 1))
+	n := bits.Len64(v) - 1
+	if n < gapSubBits {
+		return int(v)
+	}
+	return min(n<<gapSubBits|int(v>>(n-gapSubBits)&(1<<gapSubBits-1)), gapBuckets-1)
+}
+
+// gapCeiling is the end of a bucket.
+func gapCeiling(b int) time.Duration {
+	n := b >> gapSubBits
+	if n < gapSubBits {
+		return time.Duration(b + 1)
+	}
+	return time.Duration(uint64(1<<gapSubBits|b&(1<<gapSubBits-1))+1) << (n - gapSubBits)
+}
+
+func (g *gaps) add(d time.Duration) {
+	g.count[gapBucket(d)]++
+	g.total++
+	if g.total < gapForget {
+		return
+	}
+	g.total = 0
+	for i := range g.count {
+		g.count[i] /= 2
+		g.total += g.count[i]
+	}
+}
+
+// high is the p99.9, 0 if too few gaps were seen.
+func (g *gaps) high() time.Duration {
+	if g.total < gapMin {
+		return 0
+	}
+	above := uint32(0)
+	for b := gapBuckets - 1; b >= 0; b-- {
+		if above += g.count[b]; above > g.total/1000 {
+			return gapCeiling(b)
+		}
+	}
+	return 0
+}
+
+// peer is what is known of another member.
+type peer struct {
+	id          fabric.MemberID
+	heard       bool // since this arbiter began
+	last        time.Duration
+	down        bool // definitely, by a port
+	downAt      time.Duration
+	silent      bool // suspected by silence
+	gaps        gaps
+	doubled     int
+	doubledAt   time.Duration
+	limit       time.Duration // suspect-after in force
+	incarnation uint64
+	version     uint64
+	seen        bool // row is valid
+	row         section
+	moved       time.Duration // when its progress moved last
+	// The endorsements that its rows showed, newest first, and when that was
+	// seen.
+	history  [endorsedHistory]endorsement
+	endorsed time.Duration
+}
+
+// endorsedHistory bounds how many endorsements of a peer are remembered.
+const endorsedHistory = 4
+
+func (p *peer) suspected() bool { return p.down || p.silent || !p.heard }
+
+// alive takes a sign of life. It reports whether the peer was suspected by
+// silence and lives: a false suspicion.
+func (p *peer) alive(now time.Duration, cfg *Config) (wrong bool) {
+	if p.heard && !p.down {
+		p.gaps.add(now - p.last)
+	}
+	wrong = p.silent
+	if wrong {
+		p.doubled, p.doubledAt = min(p.doubled+1, maxDoubling), now
+	}
+	p.heard, p.down, p.silent, p.last = true, false, false, now
+	p.relimit(now, cfg)
+	return wrong
+}
+
+// relimit computes suspect-after. high is only looked at now and then: it
+// walks the histogram.
+func (p *peer) relimit(now time.Duration, cfg *Config) {
+	if p.doubled > 0 && now-p.doubledAt > forgiveness*p.limit {
+		p.doubled, p.doubledAt = p.doubled-1, now
+	}
+	limit := cfg.SuspectAfter
+	if p.gaps.total%64 == 0 || p.limit == 0 || p.doubledAt == now {
+		limit = max(limit, gapFactor*p.gaps.high()) << p.doubled
+		p.limit = min(limit, cfg.MaxSuspectAfter)
+	}
+}
+
+// endorsedAt is what the peer's rows said of an attempt, if they did.
+func (p *peer) endorsedAt(term uint64, attempt uint32) (fabric.MemberID, bool) {
+	for _, e := range p.history {
+		if e.term == term && e.attempt == attempt {
+			return e.nominee, true
+		}
+	}
+	return 0, false
+}
