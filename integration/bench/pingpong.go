@@ -88,7 +88,8 @@ func (p *pingpong) run(ctx context.Context, enough func(int) bool) error {
 
 func (p *pingpong) ping() {
 	p.mu.Lock()
-	msgs := p.made.step(p.index.Add(1))
+	// A copy: after a loss two goroutines may send at a time.
+	msgs := slices.Clone(p.made.step(p.index.Add(1)))
 	p.mu.Unlock()
 	p.sent.Store(int64(time.Since(epoch)))
 	p.g.leader().tr.Send(msgs)
