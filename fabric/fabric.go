@@ -221,6 +221,15 @@ type Capabilities struct {
 	TicketTimeout time.Duration
 }
 
+// RowWithholder is implemented by ports that can keep the caller's row from
+// single members.
+type RowWithholder interface {
+	// WithholdRow says whether a peer is sent the caller's row; initially it is.
+	// When that is over it gets the newest one at once. A peer that is not
+	// connected is ignored.
+	WithholdRow(peer MemberID, on bool)
+}
+
 // StatsReporter is implemented by ports that count.
 type StatsReporter interface {
 	// Stats appends one entry for each peer to dst.

@@ -54,6 +54,8 @@ var planted = []struct{ bug, name, says string }{
 	{"an old row comes back", "rows/newest", "only rise"},
 	{"keeps the caller's row", "rows/newest", "not what was published"},
 	{"prompt is ignored", "rows/prompt", "arrives"},
+	{"rows are not withheld", "rows/withheld", "withheld from it"},
+	{"rows are withheld for good", "rows/withheld", "arrives"},
 	{"stale rows are accepted", "rows/refused", "ErrStaleRow"},
 	{"every version of a row is queued", "rows/latest wins", "kept for a stuck receiver"},
 	{"a row is sent once", "rows/cut", "arrives"},

@@ -55,6 +55,7 @@ type outLink struct {
 	}
 	rowDue   time.Time
 	rowAcked uint64 // version
+	withheld bool   // the row is not sent
 }
 
 type refFrame struct {
@@ -529,7 +530,7 @@ func (p *refPort) ack(to fabric.MemberID) {
 
 func (p *refPort) moveRow(q *refPort) {
 	o := p.out[q.id]
-	if !p.rowSet || o.rowAcked == p.row.Version || time.Now().Before(o.rowDue) {
+	if !p.rowSet || o.withheld || o.rowAcked == p.row.Version || time.Now().Before(o.rowDue) {
 		return
 	}
 	in := q.in[p.id]
@@ -578,6 +579,21 @@ func (p *refPort) Publish(row fabric.Row, prompt []fabric.MemberID) error {
 	}
 	p.pump()
 	return nil
+}
+
+// WithholdRow implements [fabric.RowWithholder].
+func (p *refPort) WithholdRow(id fabric.MemberID, on bool) {
+	p.n.mu.Lock()
+	defer p.n.mu.Unlock()
+	o := p.out[id]
+	if on && p.n.is("rows are not withheld") || !on && p.n.is("rows are withheld for good") {
+		return
+	}
+	o.withheld = on
+	if !on {
+		o.rowDue = time.Time{}
+	}
+	p.pump()
 }
 
 // timer loses what has waited too long and sends rows that are due.

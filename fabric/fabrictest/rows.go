@@ -21,6 +21,12 @@ var rowCases = []testCase{
 		fn:    rowsPrompt,
 	},
 	{
+		name:  "rows/withheld",
+		quote: "RowWithholder: whether a peer is sent the caller's row; when that is over it gets the newest one at once",
+		opt:   Options{RowInterval: 10 * time.Millisecond},
+		fn:    rowsWithheld,
+	},
+	{
 		name:  "rows/refused",
 		quote: "a row whose version is not above the last one published is refused with ErrStaleRow, one that is too large with ErrTooLarge",
 		fn:    rowsRefused,
@@ -118,6 +124,33 @@ func rowsPrompt(e *env) {
 	}
 	e.mustPublish(a, 51, []fabric.MemberID{b, c})
 	e.rowArrives(a, 51, b, c)
+}
+
+// rowsWithheld also shows that the others are sent theirs, and that frames
+// come all the same. Ports that withhold nothing pass.
+func rowsWithheld(e *env) {
+	a, b, c := e.ids[0], e.ids[1], e.ids[2]
+	w, ok := e.port(a).(fabric.RowWithholder)
+	if !ok {
+		return
+	}
+	e.mustPublish(a, 1, []fabric.MemberID{b, c})
+	e.rowArrives(a, 1, b, c)
+	w.WithholdRow(b, true)
+	for version := uint64(2); version <= 20; version++ {
+		e.mustPublish(a, version, []fabric.MemberID{b, c})
+		e.rowArrives(a, version, c)
+		e.push(a, msg{to: one(b), lane: fabric.LaneControl, size: 10, patch: -1})
+	}
+	e.resolveAll()
+	e.ackedArrive()
+	if _, v := e.newest(b, a); v != 1 {
+		e.tb.Errorf("%s: RowWithholder: %s was sent version %d of a row that was withheld from it", e.f.Name, b, v)
+	}
+	w.WithholdRow(b, false)
+	e.rowArrives(a, 20, b)
+	e.mustPublish(a, 21, one(b))
+	e.rowArrives(a, 21, b)
 }
 
 func rowsRefused(e *env) {

@@ -18,12 +18,13 @@ type peer struct {
 	port *Port
 	id   fabric.MemberID
 
-	mu     sync.Mutex
-	want   *wanted  // nil: not connected
-	sess   *session // nil: the peer is not met
-	why    error    // why it is not
-	shut   bool     // the gate
-	closed bool
+	mu       sync.Mutex
+	want     *wanted  // nil: not connected
+	sess     *session // nil: the peer is not met
+	why      error    // why it is not
+	shut     bool     // the gate
+	withheld bool     // the row is not written
+	closed   bool
 
 	// busy: a goroutine has the right to call the handler about this peer.
 	busy bool
@@ -83,7 +84,7 @@ func (pe *peer) begin(s *session, w *wanted) error {
 		return err
 	}
 	pe.sess, pe.why = s, nil
-	if len(pe.row) > 0 {
+	if len(pe.row) > 0 && !pe.withheld {
 		s.row.put(pe.row)
 		pe.stats.rowsSent.Add(1)
 		s.bell.ring()

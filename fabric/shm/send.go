@@ -185,6 +185,25 @@ func (p *Port) Publish(row fabric.Row, prompt []fabric.MemberID) error {
 	return nil
 }
 
+// WithholdRow implements [fabric.RowWithholder].
+func (p *Port) WithholdRow(id fabric.MemberID, on bool) {
+	pe := p.peers.Load().find(id)
+	if pe == nil {
+		return
+	}
+	p.rowMu.Lock() // no row is published meanwhile
+	defer p.rowMu.Unlock()
+	pe.mu.Lock()
+	was := pe.withheld
+	pe.withheld = on
+	pe.mu.Unlock()
+	if was && !on && p.hasRow {
+		pe.publish(p.row, true)
+	}
+}
+
+var _ fabric.RowWithholder = (*Port)(nil)
+
 // publish writes the row to the peer's memory: only when it is told of it can
 // wait.
 func (pe *peer) publish(row []byte, prompt bool) {
@@ -192,7 +211,7 @@ func (pe *peer) publish(row []byte, prompt bool) {
 	defer pe.mu.Unlock()
 	pe.row = append(pe.row[:0], row...)
 	s := pe.sess
-	if s == nil {
+	if s == nil || pe.withheld {
 		return
 	}
 	s.row.put(row)

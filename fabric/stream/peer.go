@@ -16,6 +16,8 @@ type peer struct {
 	send  atomic.Pointer[sendConn] // written under mu
 	heard atomic.Int64             // when its transport loop was last heard; 0: never
 	stats peerStats
+	// withheld: the peer is not sent the row.
+	withheld atomic.Bool
 
 	// right to call Deliver, Gap, Row and Link about this peer: whoever put
 	// something in holds it.

@@ -44,12 +44,30 @@ func (p *Port) Publish(row fabric.Row, prompt []fabric.MemberID) error {
 	}
 	now := p.now()
 	for id, q := range *p.peers.Load() {
-		if c := q.send.Load(); c != nil {
+		if c := q.send.Load(); c != nil && !q.withheld.Load() {
 			c.rowChanged(now, slices.Contains(prompt, id))
 		}
 	}
 	return nil
 }
+
+// WithholdRow implements fabric.RowWithholder.
+func (p *Port) WithholdRow(id fabric.MemberID, on bool) {
+	q := (*p.peers.Load())[id]
+	if q == nil || !q.withheld.CompareAndSwap(!on, on) {
+		return
+	}
+	c := q.send.Load()
+	switch {
+	case c == nil:
+	case on:
+		c.forgetRow()
+	case p.rows.published():
+		c.rowChanged(p.now(), true)
+	}
+}
+
+var _ fabric.RowWithholder = (*Port)(nil)
 
 // put checks and keeps a row, and sees to it that the interval ends.
 func (s *rowStore) put(row *fabric.Row) error {
@@ -114,6 +132,13 @@ func (c *sendConn) rowChanged(now int64, prompt bool) {
 	if prompt {
 		c.kick(now)
 	}
+}
+
+// forgetRow has a row that waits not sent.
+func (c *sendConn) forgetRow() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.row = rowKnown
 }
 
 func (c *sendConn) rowIsDue(now int64) {

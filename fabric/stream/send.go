@@ -80,7 +80,7 @@ func newSendConn(q *peer, s Session, conn net.Conn, next [fabric.Lanes]uint64) *
 	if c.session.Socket != nil {
 		tune(c.session.Socket)
 	}
-	if c.p.rows.published() {
+	if c.p.rows.published() && !c.q.withheld.Load() {
 		c.row = rowDue
 	}
 	c.heard.Store(c.p.now())

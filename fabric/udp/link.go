@@ -97,6 +97,7 @@ type link struct {
 	rowAcked uint64
 	rowSent  uint64
 	rowAt    int64 // when rowSeq is to be sent
+	withheld bool  // the row is not sent
 
 	inRow     []byte // the peer's, if the handler was busy
 	seenRow   []byte // the one that the handler looks at
@@ -178,7 +179,7 @@ func (l *link) setRow(now int64, row []byte, prompt bool) {
 }
 
 // rowPending reports whether the newest row should be sent (again).
-func (l *link) rowPending() bool { return l.rowSeq > l.rowSent }
+func (l *link) rowPending() bool { return l.rowSeq > l.rowSent && !l.withheld }
 
 // goUp notes that the path works in both directions.
 func (l *link) goUp(now int64) {

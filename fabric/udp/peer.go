@@ -52,8 +52,9 @@ type peer struct {
 	batch    batch
 	inline   int
 
-	row    []byte
-	hasRow bool
+	row      []byte
+	hasRow   bool
+	withheld bool // the row is not sent
 
 	past    fabric.LinkStats // of former sessions
 	numbers numbering
@@ -230,6 +231,7 @@ func (pe *peer) replace(l *link, s *Session, why error, goodbye bool, ev *events
 	if pe.hasRow {
 		l.setRow(now, pe.row, true)
 	}
+	l.withheld = pe.withheld
 	if pe.shut {
 		l.setGate(now, false, ev)
 	}

@@ -82,6 +82,29 @@ func (p *Port) Publish(row fabric.Row, prompt []fabric.MemberID) error {
 	return nil
 }
 
+// WithholdRow implements [fabric.RowWithholder].
+func (p *Port) WithholdRow(id fabric.MemberID, on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.isClosed() || id == 0 || id == p.cfg.Self {
+		return
+	}
+	pe := p.peer(id)
+	pe.mu.Lock()
+	defer pe.mu.Unlock()
+	pe.withheld = on
+	if pe.link == nil || pe.closed {
+		return
+	}
+	now := p.now()
+	if pe.link.withheld = on; !on && pe.link.rowPending() {
+		pe.link.rowAt = min(pe.link.rowAt, now)
+		pe.kick(now)
+	}
+}
+
+var _ fabric.RowWithholder = (*Port)(nil)
+
 // publish takes a copy of the encoded row.
 func (pe *peer) publish(row []byte, prompt bool) {
 	pe.mu.Lock()
