@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/raftdv/dv/fabric/shm"
+	"github.com/raftdv/dv/raftdv/election"
 )
 
 // The names of the fabrics that a transport can use, best first.
@@ -72,6 +73,24 @@ type Config struct {
 	// SnapshotStall is how long a snapshot may make no progress, lost
 	// connections included, before it fails. Default 15s.
 	SnapshotStall time.Duration
+	// Elections says whether elections are arbitrated, so that they end in at
+	// most three rounds: election.Off, Observe or On. Default Off. It needs
+	// Members, and a raft that reads with ReadOnlySafe: a campaign that the
+	// arbiter starts passes by leader leases.
+	Elections election.Mode
+	// Members returns the configuration that raft has applied; it is asked
+	// several times a second, by a goroutine of the transport. Default none:
+	// elections are raft's own.
+	Members func() election.Members
+	// Position returns the term and the id of the last entry of this member's
+	// log, before raft is started. Default unknown: until raft has shown it, this
+	// member is not nominated.
+	Position func() (term, lastTerm, lastIndex uint64)
+	// ElectionTimeout, PreVote and CheckQuorum are those of raft.Config.
+	// Defaults 1s (ElectionTick × tick), false, false. With an ElectionTimeout below
+	// 320ms elections are raft's own.
+	ElectionTimeout      time.Duration
+	PreVote, CheckQuorum bool
 	// ProposalQueue bounds the forwarded proposals of one peer that wait for
 	// raft to take them. Default 4096, as rafthttp.
 	ProposalQueue int
@@ -85,6 +104,8 @@ const (
 	minSnapshotWindow     = 4 * snapshotChunk
 	defaultSnapshotStall  = 15 * time.Second
 	defaultProposalQueue  = 4096
+	// defaultElectionTimeout is etcd's.
+	defaultElectionTimeout = time.Second
 	// dialEvery is rafthttp's default for DialRetryFrequency.
 	dialEvery = 100 * time.Millisecond
 )
@@ -97,6 +118,7 @@ func (c Config) withDefaults() Config {
 	orDuration(&c.StockRetry, defaultStockRetry)
 	orDuration(&c.TicketTimeout, defaultTicketTimeout)
 	orDuration(&c.SnapshotStall, defaultSnapshotStall)
+	orDuration(&c.ElectionTimeout, defaultElectionTimeout)
 	if c.SnapshotWindow == 0 {
 		c.SnapshotWindow = defaultSnapshotWindow
 	}
@@ -140,6 +162,7 @@ func (c Config) Validate() error {
 		{"StockRetry", c.StockRetry},
 		{"TicketTimeout", c.TicketTimeout},
 		{"SnapshotStall", c.SnapshotStall},
+		{"ElectionTimeout", c.ElectionTimeout},
 	} {
 		if d.got < 0 {
 			errs = append(errs, fmt.Errorf("%s is %v: use a positive duration, or 0 for the default", d.name, d.got))
@@ -153,6 +176,12 @@ func (c Config) Validate() error {
 	}
 	if c.TrustFabric && c.ListenUDP == "" && c.AdvertiseUDP == "" && c.ShmDir == "" {
 		errs = append(errs, errors.New("TrustFabric holds for addresses that were given only: set ListenUDP, AdvertiseUDP or ShmDir"))
+	}
+	if c.Elections > election.On {
+		errs = append(errs, fmt.Errorf("Elections is %v: use off, observe or on", c.Elections))
+	}
+	if c.Elections != election.Off && c.Members == nil {
+		errs = append(errs, errNoMembers)
 	}
 	errs = append(errs, c.validShm())
 	return errors.Join(errs...)

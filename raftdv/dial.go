@@ -89,6 +89,9 @@ func (p *peer) dialLoop() {
 				return
 			}
 		}
+		if errors.Is(err, ErrNotDV) {
+			p.leaves()
+		}
 		if errors.Is(err, ErrNotDV) || errors.Is(err, ErrWireVersion) || errors.Is(err, ErrFeature) {
 			p.waitForUpgrade()
 		}

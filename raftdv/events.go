@@ -9,17 +9,18 @@ import (
 // EventsKept bounds the events of a process that are kept for watchers.
 const EventsKept = 1024
 
-// Event is something that happened to a transport. Of Path, Link and Activity
-// one is set.
+// Event is something that happened to a transport. Of Path, Link, Activity and
+// Election one is set.
 type Event struct {
 	// Number rises by one with each event of the process.
 	Number   uint64         `json:"number"`
 	Time     time.Time      `json:"time"`
 	Member   string         `json:"member"` // whose transport it is
-	Peer     string         `json:"peer"`
+	Peer     string         `json:"peer"`   // whom it is about, "" if nobody
 	Path     *PathEvent     `json:"path,omitempty"`
 	Link     *LinkEvent     `json:"link,omitempty"`
 	Activity *ActivityEvent `json:"activity,omitempty"`
+	Election *ElectionEvent `json:"election,omitempty"`
 }
 
 // PathEvent: messages to the peer take another road.
@@ -55,6 +56,8 @@ func (e *Event) String() string {
 		return e.Peer + " is heard"
 	case e.Activity != nil:
 		return fmt.Sprintf("%s is not heard any more%s", e.Peer, because(e.Activity.Reason))
+	case e.Election != nil:
+		return e.Election.text(e.Peer)
 	}
 	return fmt.Sprintf("event %d about %s", e.Number, e.Peer)
 }

@@ -41,8 +41,10 @@ const (
 	FeatureRowAcks Feature = 1 << iota
 	// FeatureSnapshots: snapshots may arrive in chunks on the bulk lane.
 	FeatureSnapshots
+	// FeatureElections: the row says what the member knows of elections.
+	FeatureElections
 
-	ownFeatures = FeatureRowAcks | FeatureSnapshots
+	ownFeatures = FeatureRowAcks | FeatureSnapshots | FeatureElections
 	// knownFeatures are the bits that this member understands in Require.
 	knownFeatures = ownFeatures
 )

@@ -62,7 +62,8 @@ type transportMetrics struct {
 	etcd      *etcdNetwork
 	collector *metricsCollector
 	links     linkSource
-	sampled   atomic.Int64 // when RTTs were observed last, in ns
+	elections func() (electionFigures, bool) // nil: there is nothing to tell
+	sampled   atomic.Int64                   // when RTTs were observed last, in ns
 
 	mu    sync.Mutex // guards the map
 	peers map[fabric.MemberID]*peerMetrics
@@ -88,6 +89,7 @@ func newMetrics(reg prometheus.Registerer, local fabric.MemberID, links linkSour
 // close ends the series of this transport.
 func (m *transportMetrics) close() {
 	m.collector.remove(m)
+	m.collector.elections.forget(m.local)
 	for _, p := range m.snapshot() {
 		p.close()
 	}

@@ -16,7 +16,8 @@ import (
 // process may run several members (etcd's integration tests do), so every
 // series says whose it is.
 type metricsCollector struct {
-	rtt *prometheus.HistogramVec
+	rtt       *prometheus.HistogramVec
+	elections electionHistograms
 
 	mu         sync.Mutex // guards the list
 	transports []*transportMetrics
@@ -69,7 +70,7 @@ var (
 )
 
 func newMetricsCollector() *metricsCollector {
-	return &metricsCollector{rtt: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	return &metricsCollector{elections: newElectionHistograms(), rtt: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: metricsNamespace, Name: "rtt_seconds",
 		Help:    "Time from a frame to its ack by the peer's fabric: the smoothed value, observed once a second.",
 		Buckets: prometheus.ExponentialBuckets(5e-6, 2, 20), // to 2.6 s
@@ -93,6 +94,10 @@ func (c *metricsCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range collectedDescs {
 		ch <- d
 	}
+	for _, d := range electionDescs {
+		ch <- d
+	}
+	c.elections.describe(ch)
 	c.rtt.Describe(ch)
 }
 
@@ -100,6 +105,7 @@ func (c *metricsCollector) Describe(ch chan<- *prometheus.Desc) {
 // transports and ports.
 func (c *metricsCollector) Collect(ch chan<- prometheus.Metric) {
 	c.rtt.Collect(ch)
+	c.elections.collect(ch)
 	version, revision := buildVersion()
 	ch <- prometheus.MustNewConstMetric(descBuild, prometheus.GaugeValue, 1, version, revision, strconv.Itoa(wireMin), strconv.Itoa(wireMax))
 	c.mu.Lock()
@@ -111,6 +117,7 @@ func (c *metricsCollector) Collect(ch chan<- prometheus.Metric) {
 			continue
 		}
 		seen[m.local] = true
+		m.collectElections(ch)
 		for _, p := range m.snapshot() {
 			p.collect(emitter{ch, m.local, p.peer})
 		}

@@ -11,6 +11,7 @@ import (
 // its own.
 func newTransportMetrics(t *Transport) *transportMetrics {
 	m, err := newMetrics(prometheus.DefaultRegisterer, t.member(), t.visitStats)
+	m.elections = t.elections.figures
 	if err != nil {
 		t.lg.Warn("some metrics will not be shown", zap.Error(err))
 	}

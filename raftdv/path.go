@@ -100,6 +100,9 @@ func (p *peer) linkChanged(r *road, s fabric.LinkState) {
 	p.up[r.index], p.downWhy[r.index] = s.Up, s.Err
 	p.mu.Unlock()
 	if was != s.Up {
+		if s.Up {
+			p.t.elections.back(p.member)
+		}
 		p.happened(Event{Link: &LinkEvent{r.name, s.Up, errorText(s.Err)}})
 	}
 	if changed := p.choosePath(s.Err); !changed && news {
@@ -130,6 +133,11 @@ func (p *peer) choosePath(why error) (changed bool) {
 	p.mu.Unlock()
 	if before == next {
 		return false
+	}
+	if next >= 0 {
+		p.offFabric.Store(0)
+	} else {
+		p.offFabric.Store(time.Now().UnixNano())
 	}
 	from, to := p.t.pathName(before), p.t.pathName(next)
 	p.metrics.path(to)

@@ -32,7 +32,11 @@ type peer struct {
 	report  reporter
 	path    atomic.Int32 // index into t.roads, or pathRafthttp, pathNone
 	// speaks is the feature set of the peer's newest hello.
-	speaks    atomic.Uint64
+	speaks atomic.Uint64
+	// stock: the peer was asked and has no transport like this one.
+	stock atomic.Bool
+	// offFabric: since when the path is no fabric, in Unix ns; 0: it is one.
+	offFabric atomic.Int64
 	refusedAt atomic.Int64 // of the last log line about a refusal
 	proving   atomic.Bool
 
@@ -78,6 +82,7 @@ func newPeer(t *Transport, id types.ID, urls types.URLs) *peer {
 	p.metrics = t.metrics.peer(p)
 	p.report.init(p)
 	p.path.Store(t.lastResort())
+	p.offFabric.Store(time.Now().UnixNano())
 	return p
 }
 
@@ -136,14 +141,14 @@ func (p *peer) proposals() {
 }
 
 func (p *peer) process(m *raftpb.Message) {
-	if err := p.t.Raft.Process(p.ctx, m); err != nil && p.ctx.Err() == nil {
+	if err := p.t.toRaft(p.ctx, m); err != nil && p.ctx.Err() == nil {
 		p.t.lg.Warn("failed to process Raft message", zap.Error(err))
 	}
 }
 
 // attachIncoming takes a control stream that this member dialled.
 func (p *peer) attachIncoming(conn net.Conn, s controlStream) (<-chan struct{}, error) {
-	p.speaks.Store(uint64(s.theirs.Features))
+	p.meets(s.theirs)
 	done, err := p.t.stream().attachReceive(p.member, &s, conn)
 	if err != nil {
 		conn.Close()
@@ -163,7 +168,7 @@ func (p *peer) attachIncoming(conn net.Conn, s controlStream) (<-chan struct{}, 
 // attachOutgoing takes a control stream that the peer dialled.
 func (p *peer) attachOutgoing(conn net.Conn, buffered []byte, s controlStream) {
 	p.kick()
-	p.speaks.Store(uint64(s.theirs.Features))
+	p.meets(s.theirs)
 	done, err := p.t.stream().attachSend(p.member, &s, conn, buffered)
 	if err != nil {
 		conn.Close()
@@ -178,6 +183,22 @@ func (p *peer) attachOutgoing(conn net.Conn, buffered []byte, s controlStream) {
 	p.mu.Unlock()
 	p.connectSides()
 	p.proveStream()
+}
+
+// meets takes what the peer said of itself.
+func (p *peer) meets(h *hello) {
+	p.speaks.Store(uint64(h.Features))
+	if p.stock.Swap(false) {
+		p.t.elections.kick()
+	}
+}
+
+// leaves: the peer answers like one without this transport.
+func (p *peer) leaves() {
+	p.speaks.Store(0)
+	if !p.stock.Swap(true) {
+		p.t.elections.kick()
+	}
 }
 
 func (p *peer) theirToken() ([]byte, uint64) {

@@ -126,7 +126,7 @@ func (r *receiver) Row(from fabric.MemberID, row fabric.Row) {
 	if p == nil || p.paused.Load() {
 		return
 	}
-	if err := p.observe(&row); err != nil {
+	if err := errors.Join(r.t.elections.row(&row), p.observe(&row)); err != nil {
 		p.refuse(err)
 	}
 }

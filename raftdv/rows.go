@@ -44,6 +44,19 @@ func (rp *rowPublisher) take(p *peer, m *raftpb.Message) bool {
 	return true
 }
 
+// toAll has the row go out to all members that a fabric reaches. publish has to
+// follow.
+func (rp *rowPublisher) toAll(t *Transport) {
+	rp.mu.Lock()
+	defer rp.mu.Unlock()
+	for _, p := range *t.peers.Load() {
+		path := p.path.Load()
+		if path >= 0 && !p.paused.Load() && Feature(p.speaks.Load())&FeatureElections != 0 && !slices.Contains(rp.prompt[path], p.member) {
+			rp.prompt[path] = append(rp.prompt[path], p.member)
+		}
+	}
+}
+
 // publish sends the row on the roads on which somebody waits for it.
 func (rp *rowPublisher) publish(t *Transport) {
 	rp.mu.Lock()
@@ -53,7 +66,7 @@ func (rp *rowPublisher) publish(t *Transport) {
 			continue
 		}
 		rp.version++
-		rp.sections = rp.writer.AppendSection(rp.sections[:0])
+		rp.sections = t.elections.appendSection(rp.writer.AppendSection(rp.sections[:0]))
 		row := fabric.Row{Owner: t.member(), Incarnation: t.incarnation, Version: rp.version, Sections: rp.sections}
 		err := t.roads[i].port.Publish(row, prompt)
 		rp.prompt[i] = prompt[:0]

@@ -50,6 +50,7 @@ func (s *scratch) reset(roads int) {
 // members that are not known are dropped, as rafthttp does. It never blocks.
 // What cannot be sent is reported to raft as unreachable.
 func (t *Transport) Send(msgs []*raftpb.Message) {
+	t.elections.sent(msgs)
 	s := scratches.Get().(*scratch)
 	s.reset(len(t.roads))
 	for _, m := range msgs {

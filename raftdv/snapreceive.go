@@ -75,7 +75,7 @@ func (r *receiveTransfer) run() {
 	defer stop()
 	err := r.save()
 	if err == nil {
-		err = r.p.t.Raft.Process(r.p.ctx, r.msg)
+		err = r.p.t.toRaft(r.p.ctx, r.msg)
 	}
 	r.p.t.transfers.endIncoming(r, err)
 	if err != nil {

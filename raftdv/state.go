@@ -29,7 +29,35 @@ type State struct {
 	// Features that every member of the cluster has.
 	ClusterFeatures []string      `json:"cluster_features"`
 	Fabrics         []FabricState `json:"fabrics"`
-	Peers           []PeerState   `json:"peers"`
+	// Elections is absent where nobody tells the transport who the members are.
+	Elections *ElectionState `json:"elections,omitempty"`
+	Peers     []PeerState    `json:"peers"`
+}
+
+// ElectionState is what a member knows of elections.
+type ElectionState struct {
+	// Mode is the one in force, Wanted the one that was set, and Why says what
+	// stands between the two.
+	Mode   string `json:"mode"`
+	Wanted string `json:"wanted"`
+	Why    string `json:"why,omitempty"`
+	// Term is the highest that is known, Claimant who leads in it, if Leads, or
+	// campaigns; "" if nobody.
+	Term     uint64 `json:"term"`
+	Claimant string `json:"claimant,omitempty"`
+	Leads    bool   `json:"leads"`
+	// Suspects: this member suspects the claimant. Electing: an election is on.
+	Suspects bool `json:"suspects"`
+	Electing bool `json:"electing"`
+	// Abstains is why this member would endorse nobody now, "" if it would.
+	Abstains string `json:"abstains,omitempty"`
+	// Held counts the messages that are kept from raft now.
+	Held int `json:"held"`
+	// Elections counts those that this member saw from their start to a leader,
+	// FalseSuspicions the members that it suspected and that lived.
+	Elections       uint64        `json:"elections"`
+	FalseSuspicions uint64        `json:"false_suspicions"`
+	Last            *LastElection `json:"last,omitempty"`
 }
 
 // FabricState is one fabric of a member.
@@ -59,8 +87,14 @@ type PeerState struct {
 	// DialError is why there is no control stream to the peer's URL.
 	DialError string `json:"dial_error,omitempty"`
 	// SideError is why no side fabric has a session with this peer.
-	SideError string          `json:"side_error,omitempty"`
-	Links     []PeerLinkState `json:"links"`
+	SideError string `json:"side_error,omitempty"`
+	// Suspected: it was not heard for SuspectAfter (in milliseconds, adapted to
+	// the pauses that were observed), or its connection was closed.
+	Suspected    bool    `json:"suspected"`
+	SuspectAfter float64 `json:"suspect_after_ms"`
+	// ElectionMode is what the peer says of its arbiter.
+	ElectionMode string          `json:"election_mode,omitempty"`
+	Links        []PeerLinkState `json:"links"`
 }
 
 // PeerLinkState is a peer's link on one fabric.
@@ -95,7 +129,7 @@ func (f Feature) Names() []string {
 	for _, n := range []struct {
 		bit  Feature
 		name string
-	}{{FeatureRowAcks, "row-acks"}, {FeatureSnapshots, "snapshots"}} {
+	}{{FeatureRowAcks, "row-acks"}, {FeatureSnapshots, "snapshots"}, {FeatureElections, "elections"}} {
 		if f&n.bit != 0 {
 			names = append(names, n.name)
 			f &^= n.bit
@@ -140,6 +174,7 @@ func (t *Transport) State() State {
 	for _, p := range t.sortedPeers() {
 		s.Peers = append(s.Peers, p.state(links))
 	}
+	t.elections.describe(&s)
 	return s
 }
 

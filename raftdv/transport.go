@@ -73,6 +73,7 @@ type Transport struct {
 	late        atomic.Int64              // when watch last found that it ran late, in Unix ns
 	metrics     *transportMetrics
 	transfers   transfers
+	elections   elections
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -120,6 +121,9 @@ func (t *Transport) Start() error {
 	if err != nil {
 		return fmt.Errorf("raftdv: peer TLS: %w", err)
 	}
+	if err := t.elections.init(t); err != nil {
+		return fmt.Errorf("raftdv: %w", err)
+	}
 	if err := t.startInner(); err != nil {
 		return err
 	}
@@ -136,6 +140,7 @@ func (t *Transport) Start() error {
 	}
 	t.rows.init(t)
 	t.wg.Go(t.watch)
+	t.elections.start()
 	register(t)
 	return nil
 }
@@ -216,6 +221,7 @@ func (t *Transport) AddPeer(id types.ID, us []string) {
 		r.addPeer(p.member)
 	}
 	p.start()
+	t.elections.kick()
 }
 
 // replacePeers is called with mu held.
@@ -243,6 +249,7 @@ func (t *Transport) removePeer(id types.ID) {
 			r.removePeer(p.member)
 		}
 		p.stop()
+		t.elections.kick()
 	}
 	if !t.cfg.Require || p == nil {
 		t.inner.RemovePeer(id)
@@ -301,7 +308,7 @@ func (t *Transport) ActivePeers() int {
 // Pause drops everything to and from all peers, without a word, until Resume.
 func (t *Transport) Pause() {
 	for _, p := range *t.peers.Load() {
-		p.paused.Store(true)
+		p.pause(true)
 	}
 	t.inner.Pause()
 }
@@ -310,14 +317,14 @@ func (t *Transport) Pause() {
 func (t *Transport) Resume() {
 	t.inner.Resume()
 	for _, p := range *t.peers.Load() {
-		p.paused.Store(false)
+		p.pause(false)
 	}
 }
 
 // CutPeer drops everything to and from one peer until MendPeer.
 func (t *Transport) CutPeer(id types.ID) {
 	if p := t.peer(id); p != nil {
-		p.paused.Store(true)
+		p.pause(true)
 	}
 	t.inner.CutPeer(id)
 }
@@ -326,7 +333,18 @@ func (t *Transport) CutPeer(id types.ID) {
 func (t *Transport) MendPeer(id types.ID) {
 	t.inner.MendPeer(id)
 	if p := t.peer(id); p != nil {
-		p.paused.Store(false)
+		p.pause(false)
+	}
+}
+
+// pause drops everything to and from the peer, rows as well: they would show a
+// member that is cut off to be alive.
+func (p *peer) pause(on bool) {
+	p.paused.Store(on)
+	for _, r := range p.t.roads {
+		if w, ok := r.port.(fabric.RowWithholder); ok {
+			w.WithholdRow(p.member, on)
+		}
 	}
 }
 
@@ -337,7 +355,7 @@ func (r innerRaft) Process(ctx context.Context, m *raftpb.Message) error {
 	if p := r.t.peer(types.ID(m.GetFrom())); p != nil {
 		p.metrics.received(m.GetType(), formRafthttp)
 	}
-	return r.t.Raft.Process(ctx, m)
+	return r.t.toRaft(ctx, m)
 }
 
 func (r innerRaft) IsIDRemoved(id uint64) bool  { return r.t.Raft.IsIDRemoved(id) }

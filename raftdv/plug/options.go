@@ -18,6 +18,8 @@ const (
 	flagPrefix = "dv-"
 	// EnvPrefix starts the name of every variable that this package reads.
 	EnvPrefix = "ETCD_DV_"
+	// electionsName is the one option that can be on.
+	electionsName = "elections"
 	// fileKey is the top-level key of the configuration file.
 	fileKey = "dv"
 	// listenKey is etcd's own.
@@ -53,6 +55,9 @@ var options = []option{
 	{"liveness", "peer-url|fabric", string(PeerURL),
 		"peer-url: use a side fabric only while the advertised peer URL answers; fabric: trust a fabric whose address was given.",
 		func(s *Settings, v string) error { s.Liveness = Liveness(v); return nil }},
+	{electionsName, "off|observe|on", string(defaultElections),
+		"on: elections are arbitrated and end in at most three rounds, while all voters have this transport; observe: only say what would be done; off: raft's own.",
+		func(s *Settings, v string) error { s.Elections = Elections(v); return nil }},
 	{"control-timeout", "duration", defaultControlTimeout.String(),
 		"Silence of the peer URL after which side fabrics are given up.",
 		func(s *Settings, v string) error { return setDuration(&s.ControlTimeout, v) }},
@@ -183,7 +188,7 @@ func (s *Settings) setFromFile(item yaml.MapItem, seen map[string]bool) error {
 		return fmt.Errorf("%s is given twice: keep one", full)
 	}
 	seen[name] = true
-	value, err := scalar(item.Value)
+	value, err := scalar(name, item.Value)
 	if err != nil {
 		return fmt.Errorf("%s: %w", full, err)
 	}
@@ -191,14 +196,17 @@ func (s *Settings) setFromFile(item yaml.MapItem, seen map[string]bool) error {
 }
 
 // scalar turns a YAML value into the text that a flag would have. false is
-// what YAML makes of a bare off.
-func scalar(v any) (string, error) {
+// what YAML makes of a bare off, true of a bare on.
+func scalar(name string, v any) (string, error) {
 	switch v := v.(type) {
 	case string:
 		return v, nil
 	case bool:
-		if !v {
+		switch {
+		case !v:
 			return string(Off), nil
+		case name == electionsName:
+			return string(ElectionsOn), nil
 		}
 	case []any:
 		var parts []string

@@ -12,12 +12,12 @@ import (
 // everything sets every field to something that is not its default.
 var everything = Settings{
 	Mode: Require, Fabrics: []string{"stream", "shm", "udp"}, ListenUDP: "127.0.0.1:1", AdvertiseUDP: "127.0.0.1:2",
-	ShmDir: "/run/dv", Liveness: Fabric, ControlTimeout: 2 * time.Second,
+	ShmDir: "/run/dv", Liveness: Fabric, Elections: ElectionsObserve, ControlTimeout: 2 * time.Second,
 }
 
 var everythingByName = map[string]string{
 	"mode": "require", "fabrics": "stream, shm, udp", "listen-udp": "127.0.0.1:1", "advertise-udp": "127.0.0.1:2",
-	"shm-dir": "/run/dv", "liveness": "fabric", "control-timeout": "2s",
+	"shm-dir": "/run/dv", "liveness": "fabric", "elections": "observe", "control-timeout": "2s",
 }
 
 // A setting without an option could not be set; the test below would not see
@@ -109,10 +109,13 @@ dv:
   listen-udp: 127.0.0.1:1
   advertise-udp: "127.0.0.1:2"
   liveness: fabric
+  elections: observe
   control-timeout: 2s
 `, everything},
 		"json":          {`{"name": "m1", "dv": {"mode": "off"}}`, Settings{Mode: Off}},
 		"bare off":      {"dv:\n  mode: off\n", Settings{Mode: Off}},
+		"bare on":       {"dv:\n  elections: on\n", Settings{Elections: ElectionsOn}},
+		"elections off": {"dv:\n  elections: off\n", Settings{Elections: ElectionsOff}},
 		"list as text":  {"dv:\n  fabrics: stream,udp\n", Settings{Fabrics: []string{"stream", "udp"}}},
 		"etcd's own":    {"name: a\nname: b\nno-such-setting: 1\n", Settings{}},
 		"dv deeper":     {"peer-transport-security:\n  dv:\n    mood: x\n", Settings{}},

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/raftdv/dv/raftdv"
 	"github.com/raftdv/dv/raftdv/admin"
+	"github.com/raftdv/dv/raftdv/election"
 )
 
 // Transport is what the etcd server needs of its peer transport. It asserts
@@ -108,6 +110,10 @@ func choose(s Settings, cfg config.ServerConfig, stock *rafthttp.Transport) Tran
 // replace makes the transport that takes stock's place; s has no zero fields
 // but the addresses.
 func replace(s Settings, cfg config.ServerConfig, stock *rafthttp.Transport) *raftdv.Transport {
+	mode, err := election.ParseMode(string(s.Elections))
+	if err != nil {
+		panic("raftdv: " + err.Error()) // settings were validated
+	}
 	return &raftdv.Transport{
 		Logger: stock.Logger, DialTimeout: stock.DialTimeout, DialRetryFrequency: stock.DialRetryFrequency, TLSInfo: stock.TLSInfo,
 		ID: stock.ID, URLs: stock.URLs, ClusterID: stock.ClusterID, Raft: stock.Raft, Snapshotter: stock.Snapshotter,
@@ -116,6 +122,8 @@ func replace(s Settings, cfg config.ServerConfig, stock *rafthttp.Transport) *ra
 			Require: s.Mode == Require, Fabrics: s.Fabrics, ShmDir: s.ShmDir, ListenUDP: s.ListenUDP, AdvertiseUDP: s.AdvertiseUDP,
 			PeerListener: s.peerListener, TrustFabric: s.Liveness == Fabric, ControlTimeout: s.ControlTimeout,
 			IncarnationFile: filepath.Join(cfg.MemberDir(), incarnationFile),
+			Elections:       mode, Members: membersOf(stock.Raft), PreVote: cfg.PreVote, CheckQuorum: true,
+			ElectionTimeout: time.Duration(cfg.ElectionTicks) * time.Duration(cfg.TickMs) * time.Millisecond,
 		},
 	}
 }

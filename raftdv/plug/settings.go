@@ -38,6 +38,17 @@ const (
 	Fabric Liveness = "fabric"
 )
 
+// Elections says whether elections are arbitrated.
+type Elections string
+
+const (
+	ElectionsOff     Elections = "off"
+	ElectionsObserve Elections = "observe"
+	ElectionsOn      Elections = "on"
+
+	defaultElections = ElectionsOn
+)
+
 const (
 	defaultControlTimeout = time.Second
 	minControlTimeout     = 100 * time.Millisecond
@@ -66,6 +77,8 @@ type Settings struct {
 	AdvertiseUDP string
 	// Liveness: default PeerURL.
 	Liveness Liveness
+	// Elections: default on. See election.Mode.
+	Elections Elections
 	// ControlTimeout is how long a control stream may be silent before side
 	// fabrics are given up for it. Default 1s.
 	ControlTimeout time.Duration
@@ -99,6 +112,9 @@ func (s Settings) WithDefaults() Settings {
 	if s.Liveness == "" {
 		s.Liveness = PeerURL
 	}
+	if s.Elections == "" {
+		s.Elections = defaultElections
+	}
 	if s.ControlTimeout == 0 {
 		s.ControlTimeout = defaultControlTimeout
 	}
@@ -117,6 +133,7 @@ func (s Settings) Validate() error {
 		s.validShm(),
 		oneOf("dv-liveness", s.Liveness, PeerURL, Fabric),
 		s.livenessBacked(),
+		oneOf("dv-elections", s.Elections, ElectionsOff, ElectionsObserve, ElectionsOn),
 		within("dv-control-timeout", s.ControlTimeout, minControlTimeout, maxControlTimeout),
 	)
 }

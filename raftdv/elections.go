@@ -1,0 +1,333 @@
+package raftdv
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"go.etcd.io/etcd/client/pkg/v3/types"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/raftdv/dv/fabric"
+	"github.com/raftdv/dv/fabric/stream"
+	"github.com/raftdv/dv/raftdv/election"
+)
+
+// elections drive the arbiter of this member (protocol §6.4): everything that
+// raft sends or is sent passes here, and so do rows and the ends of connections.
+// What the arbiter wants done is done outside of its lock, by the goroutines of
+// run and hand: Send may have been called by the very goroutine that raft's
+// Process waits for.
+type elections struct {
+	t    *Transport
+	wake chan struct{} // holds one: run has something to look at
+	off  atomic.Bool   // nothing is fed: there is nobody to ask for the members
+
+	mu       sync.Mutex // guards the fields below: one input at a time, with its output
+	arbiter  *election.Arbiter
+	wanted   election.Mode
+	mode     election.Mode // that the arbiter was given
+	why      string        // why elections are raft's own although they are wanted otherwise
+	members  election.Members
+	record   electionRecord
+	told     []toldEvent
+	tellable chan struct{} // holds one: told is not empty
+
+	queueMu sync.Mutex // guards the queue
+	queue   []*raftpb.Message
+	queued  chan struct{} // holds one: the queue is not empty
+}
+
+// campaign is a round: a candidate of a term.
+type campaign struct {
+	term   uint64
+	member fabric.MemberID
+}
+
+const (
+	// maxHandQueue bounds what waits for raft to take it after it was held; the
+	// oldest is lost, as raft allows for.
+	maxHandQueue = 4096
+	// maxRoundsCounted bounds the rounds that are told apart in one election.
+	maxRoundsCounted = 64
+	// membersEvery is how often the membership is asked for.
+	membersEvery = maxWatch
+	// electionTimeoutsMin: raft's own elections must not come before one that is
+	// arbitrated may have ended.
+	electionTimeoutsMin = 2 * (suspectAfter + holdLimit)
+	// suspectAfter and holdLimit are election's defaults.
+	suspectAfter = 60 * time.Millisecond
+	holdLimit    = 100 * time.Millisecond
+)
+
+var errNoMembers = errors.New("elections need to know the members: set Config.Members")
+
+func (e *elections) init(t *Transport) error {
+	e.t, e.wake, e.queued, e.tellable = t, make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
+	e.record.init()
+	e.wanted = t.cfg.Elections
+	if t.cfg.Members == nil {
+		e.off.Store(true)
+		return nil
+	}
+	var err error
+	e.arbiter, err = election.New(election.Config{
+		Self: t.member(), SuspectAfter: suspectAfter, Hold: holdLimit,
+		StallAfter: t.cfg.ElectionTimeout, Rest: t.cfg.ElectionTimeout,
+		PreVote: t.cfg.PreVote, CheckQuorum: t.cfg.CheckQuorum,
+	}, 0)
+	if err != nil {
+		return err
+	}
+	if t.cfg.Position != nil {
+		term, lastTerm, lastIndex := t.cfg.Position()
+		e.arbiter.Position(0, term, lastTerm, lastIndex)
+	}
+	return nil
+}
+
+// start begins to act; the roads are open.
+func (e *elections) start() {
+	if e.off.Load() {
+		return
+	}
+	e.refresh()
+	e.t.wg.Go(e.run)
+	e.t.wg.Go(e.hand)
+	e.t.wg.Go(e.tell)
+}
+
+// input gives the arbiter something under the lock and takes what comes of it.
+// It reports whether the row has news.
+func (e *elections) input(f func(a *election.Arbiter, now time.Duration)) (publish bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	f(e.arbiter, time.Since(e.t.started))
+	return e.take()
+}
+
+// take is called with mu held.
+func (e *elections) take() (publish bool) {
+	out := e.arbiter.Take()
+	for i := range out.Events {
+		e.happened(&out.Events[i])
+	}
+	if out.Inject != nil {
+		out.Release = append(out.Release, out.Inject)
+	}
+	if len(out.Release) > 0 {
+		e.toRaft(out.Release)
+	}
+	return out.Publish
+}
+
+// sent takes what raft handed to Send, before it goes out; publish has to
+// follow.
+func (e *elections) sent(msgs []*raftpb.Message) {
+	if e.off.Load() {
+		return
+	}
+	e.mu.Lock()
+	e.arbiter.Sent(time.Since(e.t.started), msgs)
+	news := e.take()
+	e.mu.Unlock()
+	if news {
+		e.t.rows.toAll(e.t)
+	}
+}
+
+// receive reports whether raft gets m now.
+func (e *elections) receive(m *raftpb.Message) (pass bool) {
+	if e.off.Load() {
+		return true
+	}
+	e.mu.Lock()
+	verdict := e.arbiter.Receive(time.Since(e.t.started), m)
+	news := e.take()
+	e.mu.Unlock()
+	if news {
+		e.publish()
+	}
+	return verdict == election.Pass
+}
+
+// row takes a peer's row.
+func (e *elections) row(row *fabric.Row) error {
+	if e.off.Load() {
+		return nil
+	}
+	e.mu.Lock()
+	err := e.arbiter.Row(time.Since(e.t.started), row)
+	news := e.take()
+	e.mu.Unlock()
+	if news {
+		e.publish()
+	}
+	if err != nil {
+		return refused(row.Owner, RefusedRow, "row %d: %w", row.Version, err)
+	}
+	return nil
+}
+
+// gone takes the end of the connection that a peer's frames came in on.
+func (e *elections) gone(id fabric.MemberID, why error) {
+	if e.off.Load() || !closedByPeer(why) {
+		return
+	}
+	if e.input(func(a *election.Arbiter, now time.Duration) { a.Down(now, id) }) {
+		e.publish()
+	}
+}
+
+// closedByPeer: the peer's end was closed, which the kernel also does for a
+// process that died. Silence, and whatever this member did itself, is no word
+// of the peer's.
+func closedByPeer(why error) bool {
+	return errors.Is(why, stream.ErrHungUp) || errors.Is(why, syscall.ECONNRESET) || errors.Is(why, syscall.EPIPE)
+}
+
+// back: a peer can be reached (again).
+func (e *elections) back(id fabric.MemberID) {
+	if e.off.Load() {
+		return
+	}
+	if e.input(func(a *election.Arbiter, now time.Duration) { a.Up(now, id) }) {
+		e.publish()
+	}
+}
+
+// publish sends the row to all members now.
+func (e *elections) publish() {
+	e.t.rows.toAll(e.t)
+	e.t.rows.publish(e.t)
+}
+
+// appendSection is called by whoever encodes the row.
+func (e *elections) appendSection(dst []byte) []byte {
+	if e.off.Load() {
+		return dst
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.arbiter.AppendSection(dst)
+}
+
+// kick has run look at the membership now.
+func (e *elections) kick() {
+	if e.wake == nil {
+		return
+	}
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run lets time pass.
+func (e *elections) run() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	asked := time.Now()
+	for {
+		select {
+		case <-timer.C:
+		case <-e.wake:
+			asked = time.Time{}
+		case <-e.t.ctx.Done():
+			return
+		}
+		if now := time.Now(); now.Sub(asked) >= membersEvery {
+			e.refresh()
+			asked = now
+		}
+		var due time.Duration
+		if e.input(func(a *election.Arbiter, now time.Duration) {
+			a.Advance(now)
+			due = a.Deadline()
+		}) {
+			e.publish()
+		}
+		timer.Reset(due - time.Since(e.t.started))
+	}
+}
+
+// toRaft queues what goes to raft past the arbiter.
+func (e *elections) toRaft(msgs []*raftpb.Message) {
+	e.queueMu.Lock()
+	e.queue = append(e.queue, msgs...)
+	if n := len(e.queue) - maxHandQueue; n > 0 {
+		e.queue = slices.Delete(e.queue, 0, n)
+	}
+	e.queueMu.Unlock()
+	select {
+	case e.queued <- struct{}{}:
+	default:
+	}
+}
+
+// hand gives raft what was held and the words to campaign. It has a goroutine of
+// its own: raft may take its time.
+func (e *elections) hand() {
+	for {
+		select {
+		case <-e.queued:
+		case <-e.t.ctx.Done():
+			return
+		}
+		e.queueMu.Lock()
+		msgs := e.queue
+		e.queue = nil
+		e.queueMu.Unlock()
+		for _, m := range msgs {
+			e.process(m)
+		}
+	}
+}
+
+func (e *elections) process(m *raftpb.Message) {
+	ctx := e.t.ctx
+	if p := e.t.peer(types.ID(m.GetFrom())); p != nil {
+		ctx = p.ctx
+	}
+	if err := e.t.Raft.Process(ctx, m); err != nil && ctx.Err() == nil {
+		e.t.lg.Warn("failed to process Raft message", zap.Error(err))
+	}
+}
+
+// toRaft gives a message to raft, unless the arbiter keeps it.
+func (t *Transport) toRaft(ctx context.Context, m *raftpb.Message) error {
+	if !t.elections.receive(m) {
+		return nil
+	}
+	return t.Raft.Process(ctx, m)
+}
+
+// SetElections switches the arbiter of this member, now and until the next
+// start. It fails where nobody tells the transport who the members are.
+func (t *Transport) SetElections(m election.Mode) error {
+	e := &t.elections
+	if m > election.On {
+		return errors.New("elections: mode " + m.String() + " is unknown: use off, observe or on")
+	}
+	if e.off.Load() {
+		if m == election.Off {
+			return nil
+		}
+		return errNoMembers
+	}
+	e.mu.Lock()
+	was := e.wanted
+	e.wanted = m
+	e.mu.Unlock()
+	if was != m {
+		t.lg.Info("elections switched", zap.String("local-member-id", t.ID.String()), zap.Stringer("from", was), zap.Stringer("to", m))
+	}
+	e.refresh()
+	return nil
+}
