@@ -464,6 +464,14 @@ func (w *world) pump(n *node) {
 	}
 }
 
+func isCampaign(m *raftpb.Message) bool {
+	switch m.GetType() {
+	case raftpb.MsgVote, raftpb.MsgPreVote, raftpb.MsgVoteResp, raftpb.MsgPreVoteResp, raftpb.MsgTimeoutNow:
+		return true
+	}
+	return false
+}
+
 func isVote(m *raftpb.Message) bool { return m.GetType() == raftpb.MsgVote }
 
 // outgoing is what etcd sends of a Ready: the last of several MsgAppResps.
@@ -524,6 +532,9 @@ func (w *world) route(n *node, m *raftpb.Message) {
 	if to == nil || !to.up || w.cut[[2]uint64{n.id, to.id}] {
 		return
 	}
+	if *verbose && w.counting && isCampaign(m) {
+		fmt.Printf("%v %d: > %v\n", w.now, n.id, raft.DescribeMessage(m, nil))
+	}
 	at := max(max(w.now, n.hangs)+w.delay(), n.arrivals[to.id]+1)
 	n.arrivals[to.id] = at
 	w.events.push(at, happening{n: to, life: to.life, m: m})
@@ -552,6 +563,9 @@ func (w *world) deliver(n *node, m *raftpb.Message) {
 
 // step hands a message to raft, and counts rounds.
 func (w *world) step(n *node, m *raftpb.Message) {
+	if *verbose && w.counting && isCampaign(m) {
+		fmt.Printf("%v %d: < %v\n", w.now, n.id, raft.DescribeMessage(m, nil))
+	}
 	if w.counting && m.GetType() == raftpb.MsgVote {
 		w.rounds[claim{m.GetTerm(), fabric.MemberID(m.GetFrom()), claimCampaign}] = true
 	}
