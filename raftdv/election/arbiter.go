@@ -266,7 +266,8 @@ func (a *Arbiter) Row(now time.Duration, row *fabric.Row) error {
 		a.step()
 		return nil
 	}
-	s, err := parseSection(&raw)
+	s := &p.next
+	err := s.parse(&raw)
 	if err == nil && p.seen && row.Incarnation == p.incarnation {
 		err = s.follows(&p.row)
 	}
@@ -275,7 +276,7 @@ func (a *Arbiter) Row(now time.Duration, row *fabric.Row) error {
 	}
 	a.alive(p)
 	idle := p.seen && row.Incarnation == p.incarnation && !s.news(&p.row) && !a.busy() && len(a.held) == 0
-	a.takeRow(p, row, &s)
+	a.takeRow(p, row)
 	if idle { // the row of acks, many times in a millisecond
 		a.stepIfDue()
 	} else {
@@ -284,7 +285,9 @@ func (a *Arbiter) Row(now time.Duration, row *fabric.Row) error {
 	return nil
 }
 
-func (a *Arbiter) takeRow(p *peer, row *fabric.Row, s *section) {
+// takeRow makes p.next the peer's row.
+func (a *Arbiter) takeRow(p *peer, row *fabric.Row) {
+	s := &p.next
 	if row.Incarnation != p.incarnation {
 		a.rest = 0 // who gave up without it may succeed with it
 	}
@@ -295,7 +298,8 @@ func (a *Arbiter) takeRow(p *peer, row *fabric.Row, s *section) {
 		copy(p.history[1:], p.history[:])
 		p.history[0], p.endorsed = s.endorses, a.now
 	}
-	p.incarnation, p.version, p.row, p.seen = row.Incarnation, row.Version, *s, true
+	p.incarnation, p.version, p.seen = row.Incarnation, row.Version, true
+	p.row, p.next, s = p.next, p.row, &p.row
 	if !s.claim.above(a.claim) || !s.is(flagObserves|flagActs) || !a.votes(p.id) || a.mode() == Off {
 		return
 	}

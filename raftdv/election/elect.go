@@ -313,6 +313,7 @@ func (a *Arbiter) endorse() {
 	}
 	a.endorses = endorsement{a.claim.term, attempt, n}
 	a.open, a.endorseAt = true, a.now
+	a.mute = a.mode() == On // its own pre-vote, if one is out, is outrun
 	a.event(Event{Kind: EventEndorsed, Member: n, Term: a.claim.term, Attempt: attempt, Took: a.now - a.started})
 }
 

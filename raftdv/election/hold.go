@@ -112,8 +112,6 @@ func (a *Arbiter) judge(m *raftpb.Message) why {
 	case raftpb.MsgVote, raftpb.MsgPreVote:
 		switch {
 		case m.GetTerm() <= a.term:
-		case !a.sealed && !a.open && !a.majority(a.able) && !(a.claim.kind == claimLead && a.works()):
-			// raft is on its own
 		case a.busy():
 			if !a.favours(m) {
 				return whyElection
@@ -230,7 +228,8 @@ func (a *Arbiter) review() (moved bool) {
 }
 
 // suppressed reports whether a campaign that was held back stays so although
-// nothing holds back new ones. A pre-vote held for a leader's sake, when the
+// nothing holds back new ones. A pre-vote that was held before this member's
+// last endorsement: that word outran it. One held for a leader's sake, when the
 // leader is lost: where it is released, and when, depends on who suspects first,
 // and the election that follows does not need it. Any campaign that was beside
 // the one that won: its term may be above that of the new leader, whom a
@@ -239,10 +238,14 @@ func (a *Arbiter) suppressed(h *held) bool {
 	if h.why == whySealed || h.m.GetTerm() <= a.term || a.mode() != On || a.favours(h.m) {
 		return false
 	}
+	pre := h.m.GetType() == raftpb.MsgPreVote
+	if pre && a.endorses.attempt != 0 && h.until-a.cfg.Hold <= a.endorseAt {
+		return true
+	}
 	if h.why == whyElection {
 		return a.claim.kind == claimLead && !a.suspects
 	}
-	return h.m.GetType() == raftpb.MsgPreVote && a.majority(a.able)
+	return pre && a.majority(a.able)
 }
 
 // stale reports whether a campaign that was held for as long as it may be is

@@ -152,37 +152,50 @@ func rounds(t *testing.T, voters, trials int) {
 
 // tally sums up results.
 type tally struct {
-	n      int
-	rounds [3][16]int // by failed nominees, by rounds
-	took   time.Duration
-	phases [phases]int
-	seen   map[EventKind]int
+	Elections int               `json:"elections"`
+	Rounds    [3][16]int        `json:"rounds"` // by failed nominees, by rounds
+	Took      time.Duration     `json:"took"`
+	Phases    [phases]int       `json:"phases"`
+	Seen      map[EventKind]int `json:"seen"`
 }
 
 func (y *tally) add(r result) {
-	y.n++
-	y.rounds[r.failed][min(r.rounds, 15)]++
-	y.took += r.took
+	one := tally{Elections: 1, Took: r.took, Seen: r.seen}
+	one.Rounds[r.failed][min(r.rounds, 15)] = 1
 	for p, n := range r.phases {
-		y.phases[p] += n
+		one.Phases[p] = n
 	}
-	if y.seen == nil {
-		y.seen = map[EventKind]int{}
+	y.merge(&one)
+}
+
+func (y *tally) merge(o *tally) {
+	y.Elections += o.Elections
+	y.Took += o.Took
+	for failed, by := range o.Rounds {
+		for n, count := range by {
+			y.Rounds[failed][n] += count
+		}
 	}
-	for k, n := range r.seen {
-		y.seen[k] += n
+	for p, n := range o.Phases {
+		y.Phases[p] += n
+	}
+	if y.Seen == nil {
+		y.Seen = map[EventKind]int{}
+	}
+	for k, n := range o.Seen {
+		y.Seen[k] += n
 	}
 }
 
 func (y *tally) String() string {
 	var s strings.Builder
-	s.WriteString(fmt.Sprintf("%d elections, mean %v", y.n, (y.took / time.Duration(max(1, y.n))).Round(time.Millisecond)))
-	for failed, by := range y.rounds {
+	s.WriteString(fmt.Sprintf("%d elections, mean %v", y.Elections, (y.Took / time.Duration(max(1, y.Elections))).Round(time.Millisecond)))
+	for failed, by := range y.Rounds {
 		for n, count := range by {
 			if count > 0 {
 				s.WriteString(fmt.Sprintf("; %d failed, %d rounds: %d", failed, n, count))
 			}
 		}
 	}
-	return s.String() + fmt.Sprintf("; crashes by phase %v; events %v", y.phases, y.seen)
+	return s.String() + fmt.Sprintf("; crashes by phase %v; events %v", y.Phases, y.Seen)
 }

@@ -107,8 +107,8 @@ func (s *section) hears(id fabric.MemberID) bool {
 }
 
 func (s *section) append(dst []byte) []byte {
-	le := binary.LittleEndian
-	v := make([]byte, 0, sectionFixedLen+8*len(s.ids))
+	var room [sectionFixedLen + 8*MaxMembers]byte
+	le, v := binary.LittleEndian, room[:0]
 	v = le.AppendUint64(v, s.claim.term)
 	v = le.AppendUint64(v, uint64(s.claim.member))
 	v = le.AppendUint32(v, s.claim.kind)
@@ -126,30 +126,32 @@ func (s *section) append(dst []byte) []byte {
 	return fabric.AppendSection(dst, fabric.Section{ID: fabric.SectionArbiter, Version: sectionVersion, Value: v})
 }
 
-func parseSection(raw *fabric.Section) (s section, err error) {
+// parse decodes into s, whose slice it uses again. After an error s means
+// nothing.
+func (s *section) parse(raw *fabric.Section) error {
 	b, le := raw.Value, binary.LittleEndian
 	if raw.Version < sectionVersion || len(b) < sectionFixedLen {
-		return s, fmt.Errorf("section of version %d with %d bytes", raw.Version, len(b))
+		return fmt.Errorf("section of version %d with %d bytes", raw.Version, len(b))
 	}
 	n := le.Uint32(b[36:])
 	if want := sectionFixedLen + 8*int(n); n > MaxMembers || len(b) < want || raw.Version == sectionVersion && len(b) != want {
-		return s, fmt.Errorf("section of version %d with %d members in %d bytes", raw.Version, n, len(b))
+		return fmt.Errorf("section of version %d with %d members in %d bytes", raw.Version, n, len(b))
 	}
-	s = section{
+	*s = section{
 		claim:    claim{le.Uint64(b), fabric.MemberID(le.Uint64(b[8:])), le.Uint32(b[16:])},
 		flags:    le.Uint32(b[20:]),
 		endorses: endorsement{le.Uint64(b[24:]), le.Uint32(b[32:]), fabric.MemberID(le.Uint64(b[40:]))},
 		progress: le.Uint64(b[48:]), transfer: fabric.MemberID(le.Uint64(b[56:])),
 		lower: entry{le.Uint64(b[64:]), le.Uint64(b[72:])}, upper: entry{le.Uint64(b[80:]), le.Uint64(b[88:])},
-		heard: le.Uint64(b[96:]), ids: make([]fabric.MemberID, n),
+		heard: le.Uint64(b[96:]), ids: s.ids[:0],
 	}
-	for i := range s.ids {
-		s.ids[i] = fabric.MemberID(le.Uint64(b[sectionFixedLen+8*i:]))
+	for i := range int(n) {
+		s.ids = append(s.ids, fabric.MemberID(le.Uint64(b[sectionFixedLen+8*i:])))
 	}
 	if raw.Version == sectionVersion && (s.flags&^knownFlags != 0 || s.heard>>n != 0) {
-		return s, fmt.Errorf("reserved bits: flags %#x, mask %#x of %d members", s.flags, s.heard, n)
+		return fmt.Errorf("reserved bits: flags %#x, mask %#x of %d members", s.flags, s.heard, n)
 	}
-	return s, s.valid()
+	return s.valid()
 }
 
 func (s *section) valid() error {

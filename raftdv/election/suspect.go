@@ -86,6 +86,7 @@ type peer struct {
 	version     uint64
 	seen        bool // row is valid
 	row         section
+	next        section       // room to read one into
 	moved       time.Duration // when its progress moved last
 	// The endorsements that its rows showed, newest first, and when that was
 	// seen.

@@ -1,7 +1,6 @@
 package election
 
 import (
-	"container/heap"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -25,11 +24,9 @@ type world struct {
 	rng    *mathrand.Rand
 	conf   *raftpb.ConfState
 	now    time.Duration
-	seq    uint64
-	events eventHeap
+	events queue
 	nodes  []*node
-	last   map[[2]uint64]time.Duration // arrival of the newest message by pair
-	cut    map[[2]uint64]bool          // messages of raft get lost
+	cut    map[[2]uint64]bool // messages of raft get lost
 
 	counting  bool
 	rounds    map[claim]bool
@@ -92,27 +89,6 @@ const (
 	raftElect  = 10
 )
 
-type event struct {
-	at  time.Duration
-	seq uint64
-	do  func()
-}
-
-type eventHeap []event
-
-func (h eventHeap) Len() int { return len(h) }
-func (h eventHeap) Less(i, j int) bool {
-	return h[i].at < h[j].at || h[i].at == h[j].at && h[i].seq < h[j].seq
-}
-func (h eventHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *eventHeap) Push(x any)   { *h = append(*h, x.(event)) }
-func (h *eventHeap) Pop() any {
-	old := *h
-	e := old[len(old)-1]
-	*h = old[:len(old)-1]
-	return e
-}
-
 type node struct {
 	id           uint64
 	up, reviving bool
@@ -127,6 +103,7 @@ type node struct {
 	version      uint64
 	wake         time.Duration
 	since        map[*raftpb.Message]time.Duration // arrival of what is held
+	arrivals     map[uint64]time.Duration          // of the newest message to each member
 }
 
 // phase is when a nominee crashes. All of them are tried.
@@ -169,7 +146,7 @@ func (r raftRandom) Read(b []byte) (int, error) {
 
 func newWorld(s setup) *world {
 	rand.Reader = raftRandom{mathrand.NewPCG(s.seed, 1)}
-	w := &world{setup: s, rng: mathrand.New(mathrand.NewPCG(s.seed, 2)), last: map[[2]uint64]time.Duration{}, cut: map[[2]uint64]bool{},
+	w := &world{setup: s, rng: mathrand.New(mathrand.NewPCG(s.seed, 2)), cut: map[[2]uint64]bool{},
 		rounds: map[claim]bool{}, leaders: map[uint64]uint64{}, words: map[wordKey]word{}, seen: map[EventKind]int{}, phases: map[phase]int{}}
 	conf := s.conf
 	if conf == nil {
@@ -181,7 +158,7 @@ func newWorld(s setup) *world {
 	ids := slices.Concat(conf.Voters, conf.VotersOutgoing, conf.Learners)
 	slices.Sort(ids)
 	for _, id := range slices.Compact(ids) {
-		n := &node{id: id}
+		n := &node{id: id, arrivals: map[uint64]time.Duration{}}
 		n.format(conf)
 		w.nodes = append(w.nodes, n)
 	}
@@ -218,33 +195,37 @@ func (w *world) fail(format string, args ...any) {
 	w.errs = append(w.errs, fmt.Errorf("at %v: "+format, append([]any{w.now}, args...)...))
 }
 
-func (w *world) at(t time.Duration, do func()) {
-	w.seq++
-	heap.Push(&w.events, event{t, w.seq, do})
-}
+func (w *world) at(t time.Duration, do func()) { w.events.push(t, happening{do: do}) }
 
 // after runs do for a node, unless it crashed meanwhile.
 func (w *world) after(d time.Duration, n *node, do func()) {
-	life := n.life
-	var fire func()
-	fire = func() {
-		switch {
-		case !n.up || n.life != life:
-		case n.hangs > w.now:
-			w.at(n.hangs, fire)
-		default:
-			do()
-		}
+	w.events.push(w.now+d, happening{n: n, life: n.life, do: do})
+}
+
+// happen does what is due.
+func (w *world) happen(h happening) {
+	switch n := h.n; {
+	case n != nil && (!n.up || n.life != h.life):
+	case n != nil && n.hangs > w.now:
+		w.events.push(n.hangs, h)
+	case h.m != nil:
+		w.deliver(n, h.m)
+	case h.row != nil:
+		w.takeRow(n, h.row)
+	case h.do != nil:
+		h.do()
+	case w.now == n.wake:
+		n.arb.Advance(w.now)
+		w.act(n)
 	}
-	w.at(w.now+d, fire)
 }
 
 // run lets time pass until done, or until the end.
 func (w *world) run(until time.Duration, done func() bool) bool {
-	for len(w.events) > 0 && w.events[0].at <= until && len(w.errs) == 0 {
-		e := heap.Pop(&w.events).(event)
-		w.now = e.at
-		e.do()
+	for w.events.due(until) && len(w.errs) == 0 {
+		at, h := w.events.pop()
+		w.now = at
+		w.happen(h)
 		if done != nil && done() {
 			return true
 		}
@@ -483,6 +464,14 @@ func (w *world) pump(n *node) {
 	}
 }
 
+func isCampaign(m *raftpb.Message) bool {
+	switch m.GetType() {
+	case raftpb.MsgVote, raftpb.MsgPreVote, raftpb.MsgVoteResp, raftpb.MsgPreVoteResp, raftpb.MsgTimeoutNow:
+		return true
+	}
+	return false
+}
+
 func isVote(m *raftpb.Message) bool { return m.GetType() == raftpb.MsgVote }
 
 // outgoing is what etcd sends of a Ready: the last of several MsgAppResps.
@@ -540,13 +529,15 @@ func (w *world) planned(at phase) bool { return w.counting && len(w.plan) > 0 &&
 
 func (w *world) route(n *node, m *raftpb.Message) {
 	to := w.node(m.GetTo())
-	pair := [2]uint64{n.id, m.GetTo()}
-	if to == nil || !to.up || w.cut[pair] {
+	if to == nil || !to.up || w.cut[[2]uint64{n.id, to.id}] {
 		return
 	}
-	at := max(max(w.now, n.hangs)+w.delay(), w.last[pair]+1)
-	w.last[pair] = at
-	w.after(at-w.now, to, func() { w.deliver(to, m) })
+	if *verbose && w.counting && isCampaign(m) {
+		fmt.Printf("%v %d: > %v\n", w.now, n.id, raft.DescribeMessage(m, nil))
+	}
+	at := max(max(w.now, n.hangs)+w.delay(), n.arrivals[to.id]+1)
+	n.arrivals[to.id] = at
+	w.events.push(at, happening{n: to, life: to.life, m: m})
 }
 
 func (w *world) deliver(n *node, m *raftpb.Message) {
@@ -572,6 +563,9 @@ func (w *world) deliver(n *node, m *raftpb.Message) {
 
 // step hands a message to raft, and counts rounds.
 func (w *world) step(n *node, m *raftpb.Message) {
+	if *verbose && w.counting && isCampaign(m) {
+		fmt.Printf("%v %d: < %v\n", w.now, n.id, raft.DescribeMessage(m, nil))
+	}
 	if w.counting && m.GetType() == raftpb.MsgVote {
 		w.rounds[claim{m.GetTerm(), fabric.MemberID(m.GetFrom()), claimCampaign}] = true
 	}
@@ -626,12 +620,7 @@ func (w *world) act(n *node) {
 	}
 	if at := n.arb.Deadline(); n.wake <= w.now || at < n.wake {
 		n.wake = at
-		w.after(max(0, at-w.now), n, func() {
-			if w.now == n.wake {
-				n.arb.Advance(w.now)
-				w.act(n)
-			}
-		})
+		w.events.push(max(w.now, at), happening{n: n, life: n.life})
 	}
 	w.pump(n)
 }
@@ -687,18 +676,20 @@ func (w *world) checkHeld(n *node, m *raftpb.Message) {
 
 func (w *world) publish(n *node) {
 	n.version++
-	row := fabric.Row{Owner: fabric.MemberID(n.id), Incarnation: n.life, Version: n.version, Sections: n.arb.AppendSection(nil)}
+	row := &fabric.Row{Owner: fabric.MemberID(n.id), Incarnation: n.life, Version: n.version, Sections: n.arb.AppendSection(nil)}
 	for _, p := range w.nodes {
 		if p == n || !p.up {
 			continue
 		}
-		w.after(max(0, n.hangs-w.now)+w.delay(), p, func() {
-			if err := p.arb.Row(w.now, &row); err != nil {
-				w.fail("%w", err)
-			}
-			w.act(p)
-		})
+		w.events.push(max(w.now, n.hangs)+w.delay(), happening{n: p, life: p.life, row: row})
 	}
+}
+
+func (w *world) takeRow(n *node, row *fabric.Row) {
+	if err := n.arb.Row(w.now, row); err != nil {
+		w.fail("%w", err)
+	}
+	w.act(n)
 }
 
 // elected checks that a term has one leader, which has all that was decided.
