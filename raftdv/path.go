@@ -134,6 +134,7 @@ func (p *peer) choosePath(why error) (changed bool) {
 	if before == next {
 		return false
 	}
+	p.moved.Store(time.Now().UnixNano())
 	if next >= 0 {
 		p.offFabric.Store(0)
 	} else {

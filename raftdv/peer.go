@@ -35,6 +35,8 @@ type peer struct {
 	speaks atomic.Uint64
 	// stock: the peer was asked and has no transport like this one.
 	stock atomic.Bool
+	// moved: when the path changed last, in Unix ns.
+	moved atomic.Int64
 	// offFabric: since when the path is no fabric, in Unix ns; 0: it is one.
 	offFabric atomic.Int64
 	refusedAt atomic.Int64 // of the last log line about a refusal

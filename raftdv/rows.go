@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -50,10 +51,24 @@ func (rp *rowPublisher) toAll(t *Transport) {
 	rp.mu.Lock()
 	defer rp.mu.Unlock()
 	for _, p := range *t.peers.Load() {
-		path := p.path.Load()
-		if path >= 0 && !p.paused.Load() && Feature(p.speaks.Load())&FeatureElections != 0 && !slices.Contains(rp.prompt[path], p.member) {
-			rp.prompt[path] = append(rp.prompt[path], p.member)
+		if p.paused.Load() || Feature(p.speaks.Load())&FeatureElections == 0 {
+			continue
 		}
+		rp.promptOn(p.path.Load(), p.member)
+		if time.Now().UnixNano()-p.moved.Load() < int64(settleTime) {
+			rp.promptOn(int32(t.stream().index), p.member)
+		}
+	}
+}
+
+// settleTime is for how long after a change of path the row goes by the stream as
+// well: the peer may not take yet, or no longer, what comes by the other one, and
+// would take this member for silent.
+const settleTime = time.Second
+
+func (rp *rowPublisher) promptOn(path int32, id fabric.MemberID) {
+	if path >= 0 && !slices.Contains(rp.prompt[path], id) {
+		rp.prompt[path] = append(rp.prompt[path], id)
 	}
 }
 

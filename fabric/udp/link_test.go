@@ -276,6 +276,30 @@ func TestDeadPeer(t *testing.T) {
 	}
 }
 
+// TestRevival: a peer that did not listen for a while gets what it missed as soon
+// as it is heard, not when the back-off says so.
+func TestRevival(t *testing.T) {
+	for away := int64(100 * ms); away < 1500*ms; away += 37 * ms {
+		s, a, b := upPair(t, simFaults{delay: time.Millisecond}, nil)
+		b.l.setGate(s.now, false, &b.ev)
+		b.news()
+		for end := s.now + away; s.now < end; {
+			a.publish()
+			a.settleDown()
+			s.run(s.now + 10*ms)
+		}
+		b.l.setGate(s.now, true, &b.ev)
+		b.settleDown()
+		back := s.now
+		for b.rowSeen != a.rows && s.now < back+1000*ms {
+			s.run(s.now + ms)
+		}
+		if took := s.now - back; took > 50*ms {
+			t.Errorf("away for %v: the row came %v after the return", time.Duration(away), time.Duration(took))
+		}
+	}
+}
+
 // TestOneWayPath: who is heard and does not hear is not up, for either.
 func TestOneWayPath(t *testing.T) {
 	s, a, b := upPair(t, simFaults{delay: time.Millisecond}, nil)

@@ -26,6 +26,11 @@ func (l *link) receive(now int64, h *header, key *sealKey, payload []byte, direc
 		return accepted
 	}
 	l.rcvd.add(h.number, now)
+	if l.ptoCount > 0 && now-l.heardAt > int64(revival) {
+		// The peer was away and is back: what it has not acknowledged is asked
+		// for at once, whatever the back-off.
+		l.ptoCount = 0
+	}
 	l.heardAt = now
 	if elicits {
 		l.rcvd.wantAck(h.number, now, h.flags&flagAckNow != 0, ackDelay)
@@ -42,6 +47,10 @@ func (l *link) receive(now int64, h *header, key *sealKey, payload []byte, direc
 	}
 	return accepted
 }
+
+// revival is the silence after which a peer that is heard counts as one that has
+// come back.
+const revival = 50 * time.Millisecond
 
 // validate checks every chunk against the link's state, and changes nothing.
 func (l *link) validate(b []byte) (elicits bool, v verdict) {

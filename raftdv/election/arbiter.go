@@ -300,6 +300,7 @@ func (a *Arbiter) takeRow(p *peer, row *fabric.Row) {
 	}
 	p.incarnation, p.version, p.seen = row.Incarnation, row.Version, true
 	p.row, p.next, s = p.next, p.row, &p.row
+	p.relimit(a.now, &a.cfg)
 	if !s.claim.above(a.claim) || !s.is(flagObserves|flagActs) || !a.votes(p.id) || a.mode() == Off {
 		return
 	}

@@ -60,8 +60,8 @@ const (
 type Config struct {
 	// Self is this member.
 	Self fabric.MemberID
-	// SuspectAfter is the least silence after which a peer is suspected.
-	// Default 60ms.
+	// SuspectAfter is the least silence after which a peer is suspected. One
+	// that does not beat, as its mode is Off, is after MaxSuspectAfter. Default 60ms.
 	SuspectAfter time.Duration
 	// MaxSuspectAfter bounds what observed gaps make of SuspectAfter. Default
 	// 1s.
@@ -84,9 +84,13 @@ type Config struct {
 	// which a leader's transfer of its office is known. Default 1s, etcd's
 	// election timeout.
 	Rest time.Duration
-	// Beat is how often the row is published at least: one is a sign of life.
-	// Default 5ms, at most a twelfth of SuspectAfter.
+	// Beat is how often the row of a leader, a candidate, and of all during an
+	// election is published at least: one is a sign of life. Default 10ms, at most
+	// a sixth of SuspectAfter.
 	Beat time.Duration
+	// IdleBeat is how often the row of the others is. Default 5 × Beat. They
+	// are suspected by silence no earlier than after four of it.
+	IdleBeat time.Duration
 	// MaxHeld and MaxHeldBytes bound what is held; what exceeds them passes.
 	// Default 1024 messages, 16 MiB.
 	MaxHeld      int
@@ -112,7 +116,8 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.Patience, 20*time.Millisecond)
 	orDefault(&c.Hold, 100*time.Millisecond)
 	orDefault(&c.Rest, time.Second)
-	orDefault(&c.Beat, min(5*time.Millisecond, c.SuspectAfter/12))
+	orDefault(&c.Beat, min(10*time.Millisecond, c.SuspectAfter/6))
+	orDefault(&c.IdleBeat, 5*c.Beat)
 	orDefault(&c.MaxHeld, 1024)
 	orDefault(&c.MaxHeldBytes, 16<<20)
 	return c
@@ -133,14 +138,16 @@ func (c Config) Validate() error {
 		d    time.Duration
 	}{
 		{"SuspectAfter", c.SuspectAfter}, {"MaxSuspectAfter", c.MaxSuspectAfter}, {"StallAfter", c.StallAfter}, {"Settle", c.Settle},
-		{"Patience", c.Patience}, {"Hold", c.Hold}, {"Rest", c.Rest}, {"Beat", c.Beat},
+		{"Patience", c.Patience}, {"Hold", c.Hold}, {"Rest", c.Rest}, {"Beat", c.Beat}, {"IdleBeat", c.IdleBeat},
 	} {
 		bad(d.d <= 0, "%s: %v is not positive", d.name, d.d)
 	}
 	bad(c.MaxHeld < 1, "MaxHeld: %d is not positive", c.MaxHeld)
 	bad(c.MaxHeldBytes < 1, "MaxHeldBytes: %d is not positive", c.MaxHeldBytes)
 	bad(c.MaxSuspectAfter < c.SuspectAfter, "MaxSuspectAfter: %v is below SuspectAfter %v", c.MaxSuspectAfter, c.SuspectAfter)
-	bad(c.Beat > c.SuspectAfter/gapFactor, "Beat: %v is more than an eighth of SuspectAfter %v: its own gaps would raise that", c.Beat, c.SuspectAfter)
+	bad(c.Beat > c.SuspectAfter/missedBeats, "Beat: %v is more than a quarter of SuspectAfter %v: a peer would be suspected for too few beats missed", c.Beat, c.SuspectAfter)
+	bad(c.IdleBeat < c.Beat, "IdleBeat: %v is below Beat %v", c.IdleBeat, c.Beat)
+	bad(c.IdleBeat > c.MaxSuspectAfter/missedBeats, "IdleBeat: %v is more than a quarter of MaxSuspectAfter %v", c.IdleBeat, c.MaxSuspectAfter)
 	bad(c.Hold < c.Settle+4*c.Patience, "Hold: %v is below Settle + 4 × Patience = %v: a third attempt would come too late", c.Hold, c.Settle+4*c.Patience)
 	return errors.Join(errs...)
 }

@@ -41,7 +41,7 @@ func (a *Arbiter) step() {
 	if a.transfer != 0 && a.now >= a.transferAt+a.cfg.Rest {
 		a.transfer = 0
 	}
-	if a.show() || a.now >= a.shownAt+a.cfg.Beat && a.mode() != Off {
+	if a.show() || a.now >= a.shownAt+a.beat() && a.mode() != Off {
 		a.out.Publish, a.shownAt = true, a.now
 	}
 	a.schedule()
@@ -49,7 +49,7 @@ func (a *Arbiter) step() {
 
 // schedule finds the next time at which something may be due.
 func (a *Arbiter) schedule() {
-	at := a.shownAt + a.cfg.Beat
+	at := a.shownAt + a.beat()
 	if a.mode() == Off {
 		at = a.now + a.cfg.Beat
 	}
@@ -69,7 +69,20 @@ func (a *Arbiter) schedule() {
 	for _, h := range a.held {
 		due(h.until)
 	}
+	for _, p := range a.peers {
+		if p.heard && !p.down && !p.silent {
+			due(p.last + p.limit + 1)
+		}
+	}
 	a.wakeAt = max(at, a.now+1)
+}
+
+// beat is the pause between two publications at most.
+func (a *Arbiter) beat() time.Duration {
+	if a.shown.lively(a.cfg.Self) {
+		return a.cfg.Beat
+	}
+	return a.cfg.IdleBeat
 }
 
 // silences suspects peers that were not heard for suspect-after.

@@ -7,10 +7,13 @@ import (
 	"github.com/raftdv/dv/fabric"
 )
 
-// The adaptive suspect-after (protocol §4): gapFactor times the p99.9 of the
-// gaps between signs of life, doubled after each false suspicion.
+// The adaptive suspect-after (protocol §4): a beat and gapFactor times the p99.9
+// of how much later than a beat signs of life came, doubled after each false
+// suspicion. The pauses between beats are intended: only what is beyond them
+// tells of the network and of the machines.
 const (
 	gapFactor   = 8
+	missedBeats = 4 // that are needed for a suspicion at least
 	gapBuckets  = 192
 	gapSubBits  = 2    // buckets per power of two: 1 << gapSubBits
 	gapForget   = 8192 // gaps after which the older ones count half
@@ -19,7 +22,7 @@ const (
 	forgiveness = 16 // undisturbed suspect-afters after which a doubling is undone
 )
 
-// gaps is a histogram of gaps in nanoseconds.
+// gaps is a histogram of delays in nanoseconds.
 type gaps struct {
 	count [gapBuckets]uint32
 	total uint32
@@ -81,6 +84,7 @@ type peer struct {
 	gaps        gaps
 	doubled     int
 	doubledAt   time.Duration
+	late        time.Duration // gapFactor times the p99.9 of the delays
 	limit       time.Duration // suspect-after in force
 	incarnation uint64
 	version     uint64
@@ -99,13 +103,33 @@ const endorsedHistory = 4
 
 func (p *peer) suspected() bool { return p.down || p.silent || !p.heard }
 
-// alive takes a sign of life. It reports whether the peer was suspected by
-// silence and lives: a false suspicion.
-func (p *peer) alive(now time.Duration, cfg *Config) (wrong bool) {
-	if p.heard && !p.down {
-		p.gaps.add(now - p.last)
+// beat is the pause between two signs of life that the peer intends, 0 if it
+// intends none.
+func (p *peer) beat(cfg *Config) time.Duration {
+	switch {
+	case !p.seen || !p.row.is(flagActs|flagObserves):
+		return 0
+	case p.row.lively(p.id):
+		return cfg.Beat
 	}
-	wrong = p.silent
+	return cfg.IdleBeat
+}
+
+// lively: others wait for every word of the row's owner, as it leads, campaigns,
+// or takes part in an election.
+func (s *section) lively(owner fabric.MemberID) bool {
+	return s.claim.member == owner || s.is(flagSuspects|flagSealed|flagBound)
+}
+
+// alive takes a sign of life. It reports whether the peer was suspected by
+// silence and should not have been: it was not silent for so long that any
+// setting would have given it up.
+func (p *peer) alive(now time.Duration, cfg *Config) (wrong bool) {
+	silence := now - p.last
+	if p.heard && !p.down && silence <= cfg.MaxSuspectAfter { // absence is no delay
+		p.gaps.add(silence - p.beat(cfg))
+	}
+	wrong = p.silent && silence <= cfg.MaxSuspectAfter
 	if wrong {
 		p.doubled, p.doubledAt = min(p.doubled+1, maxDoubling), now
 	}
@@ -120,10 +144,12 @@ func (p *peer) relimit(now time.Duration, cfg *Config) {
 	if p.doubled > 0 && now-p.doubledAt > forgiveness*p.limit {
 		p.doubled, p.doubledAt = p.doubled-1, now
 	}
-	limit := cfg.SuspectAfter
-	if p.gaps.total%64 == 0 || p.limit == 0 || p.doubledAt == now {
-		limit = max(limit, gapFactor*p.gaps.high()) << p.doubled
-		p.limit = min(limit, cfg.MaxSuspectAfter)
+	if p.gaps.total%64 == 0 {
+		p.late = gapFactor * p.gaps.high()
+	}
+	p.limit = cfg.MaxSuspectAfter
+	if beat := p.beat(cfg); beat > 0 {
+		p.limit = min(p.limit, max(cfg.SuspectAfter, missedBeats*beat, beat+p.late)<<p.doubled)
 	}
 }
 

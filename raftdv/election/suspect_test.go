@@ -19,10 +19,12 @@ func TestGapBuckets(t *testing.T) {
 	}
 }
 
-// "suspect-after = max(configured, 8 × p99.9 of the observed gaps)"
+// "suspect-after = max(configured, 8 × p99.9 of the observed gaps)", where what
+// is observed is how much later than a beat they end.
 func TestSuspectAfterAdapts(t *testing.T) {
 	cfg := Config{Self: 1}.withDefaults()
-	p := &peer{limit: cfg.SuspectAfter}
+	leader := section{claim: claim{5, 2, claimLead}, flags: flagActs}
+	p := &peer{id: 2, seen: true, row: leader}
 	now := time.Duration(0)
 	hear := func(n int, gap time.Duration) {
 		for range n {
@@ -30,22 +32,27 @@ func TestSuspectAfterAdapts(t *testing.T) {
 			p.alive(now, &cfg)
 		}
 	}
-	hear(3000, 5*ms)
-	if p.limit != cfg.SuspectAfter {
-		t.Errorf("with gaps of 5ms %v", p.limit)
+	limit := func(what string, low, high time.Duration) {
+		t.Helper()
+		if p.relimit(now, &cfg); p.limit < low || p.limit > high {
+			t.Errorf("%s: suspect-after %v, not within %v and %v", what, p.limit, low, high)
+		}
 	}
-	hear(3000, 20*ms)
-	if p.limit < 160*ms || p.limit > 200*ms {
-		t.Errorf("with gaps of 20ms %v", p.limit)
-	}
-	hear(40000, 5*ms)
-	if p.limit != cfg.SuspectAfter {
-		t.Errorf("when they are gone %v", p.limit)
-	}
+	hear(3000, 11*ms)
+	limit("beats that come in time", cfg.SuspectAfter, cfg.SuspectAfter)
+	hear(3000, 30*ms)
+	limit("beats 20ms late", 10*ms+8*20*ms, 10*ms+8*24*ms)
+	hear(40000, 10*ms)
+	limit("when that is over", cfg.SuspectAfter, cfg.SuspectAfter)
+	p.row.claim.member = 3
+	limit("a follower", 4*cfg.IdleBeat, 4*cfg.IdleBeat)
+	p.row.flags |= flagSealed
+	limit("in an election", cfg.SuspectAfter, cfg.SuspectAfter)
+	p.row.flags = 0
+	limit("one that does not beat", cfg.MaxSuspectAfter, cfg.MaxSuspectAfter)
+	p.row = leader
 	hear(3000, time.Second)
-	if p.limit != cfg.MaxSuspectAfter {
-		t.Errorf("with gaps of 1s %v", p.limit)
-	}
+	limit("a beat in a second", cfg.MaxSuspectAfter, cfg.MaxSuspectAfter)
 }
 
 // "doubled after a false suspicion", until it was undisturbed for long.
@@ -53,18 +60,32 @@ func TestFalseSuspicionDoubles(t *testing.T) {
 	b := steady(t, On, voters(1, 2, 3), 1, 2, 3)
 	a := b.arbs[1]
 	b.down[2] = true
-	b.pass(70 * ms)
+	b.pass(4*a.cfg.IdleBeat + 20*ms)
 	if !a.State().Peers[1].Suspected {
-		t.Fatal("3 is not suspected after 70ms")
+		t.Fatal("3 is not suspected after four beats")
 	}
 	b.down[2] = false
-	b.pass(10 * ms)
-	if !b.has(1, EventFalseSuspicion) || a.peer(3).limit != 120*ms {
+	b.pass(a.cfg.IdleBeat)
+	if !b.has(1, EventFalseSuspicion) || a.peer(3).limit != 8*a.cfg.IdleBeat {
 		t.Errorf("3 came back: suspect-after %v", a.peer(3).limit)
 	}
-	b.pass(3 * time.Second)
-	if a.peer(3).limit != 60*ms {
-		t.Errorf("long after: %v", a.peer(3).limit)
+	b.pass(10 * time.Second)
+	if p := a.peer(3); p.doubled != 0 {
+		t.Errorf("long after: doubled %d times, %v", p.doubled, p.limit)
+	}
+}
+
+// Who was away for so long that no setting would have waited was not suspected
+// falsely: the next time it is suspected as early.
+func TestLongAbsenceDoublesNothing(t *testing.T) {
+	b := steady(t, On, voters(1, 2, 3), 1, 2, 3)
+	a := b.arbs[1]
+	b.down[2] = true
+	b.pass(a.cfg.MaxSuspectAfter + 50*ms)
+	b.down[2] = false
+	b.pass(100 * ms)
+	if p := a.peer(3); p.suspected() || p.limit != 4*a.cfg.IdleBeat || b.has(1, EventFalseSuspicion) {
+		t.Errorf("after a second of absence: suspected %v, suspect-after %v", p.suspected(), p.limit)
 	}
 }
 
