@@ -85,11 +85,11 @@ type Config struct {
 	// election timeout.
 	Rest time.Duration
 	// Beat is how often the row of a leader, a candidate, and of all during an
-	// election is published at least: one is a sign of life. Default 10ms, at most
-	// a sixth of SuspectAfter.
+	// election is published at least: one is a sign of life. Default 20ms, at most
+	// a third of SuspectAfter.
 	Beat time.Duration
 	// IdleBeat is how often the row of the others is. Default 5 × Beat. They
-	// are suspected by silence no earlier than after four of it.
+	// are suspected by silence no earlier than after three of it.
 	IdleBeat time.Duration
 	// MaxHeld and MaxHeldBytes bound what is held; what exceeds them passes.
 	// Default 1024 messages, 16 MiB.
@@ -116,7 +116,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.Patience, 20*time.Millisecond)
 	orDefault(&c.Hold, 100*time.Millisecond)
 	orDefault(&c.Rest, time.Second)
-	orDefault(&c.Beat, min(10*time.Millisecond, c.SuspectAfter/6))
+	orDefault(&c.Beat, min(20*time.Millisecond, c.SuspectAfter/missedBeats))
 	orDefault(&c.IdleBeat, 5*c.Beat)
 	orDefault(&c.MaxHeld, 1024)
 	orDefault(&c.MaxHeldBytes, 16<<20)
@@ -145,9 +145,9 @@ func (c Config) Validate() error {
 	bad(c.MaxHeld < 1, "MaxHeld: %d is not positive", c.MaxHeld)
 	bad(c.MaxHeldBytes < 1, "MaxHeldBytes: %d is not positive", c.MaxHeldBytes)
 	bad(c.MaxSuspectAfter < c.SuspectAfter, "MaxSuspectAfter: %v is below SuspectAfter %v", c.MaxSuspectAfter, c.SuspectAfter)
-	bad(c.Beat > c.SuspectAfter/missedBeats, "Beat: %v is more than a quarter of SuspectAfter %v: a peer would be suspected for too few beats missed", c.Beat, c.SuspectAfter)
+	bad(c.Beat > c.SuspectAfter/missedBeats, "Beat: %v is more than a third of SuspectAfter %v: a peer would be suspected for too few beats missed", c.Beat, c.SuspectAfter)
 	bad(c.IdleBeat < c.Beat, "IdleBeat: %v is below Beat %v", c.IdleBeat, c.Beat)
-	bad(c.IdleBeat > c.MaxSuspectAfter/missedBeats, "IdleBeat: %v is more than a quarter of MaxSuspectAfter %v", c.IdleBeat, c.MaxSuspectAfter)
+	bad(c.IdleBeat > c.MaxSuspectAfter/missedBeats, "IdleBeat: %v is more than a third of MaxSuspectAfter %v", c.IdleBeat, c.MaxSuspectAfter)
 	bad(c.Hold < c.Settle+4*c.Patience, "Hold: %v is below Settle + 4 × Patience = %v: a third attempt would come too late", c.Hold, c.Settle+4*c.Patience)
 	return errors.Join(errs...)
 }

@@ -51,7 +51,7 @@ func (a *Arbiter) step() {
 func (a *Arbiter) schedule() {
 	at := a.shownAt + a.beat()
 	if a.mode() == Off {
-		at = a.now + a.cfg.Beat
+		at = a.now + a.cfg.MaxSuspectAfter
 	}
 	due := func(t time.Duration) {
 		if t > a.now {

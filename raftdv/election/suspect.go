@@ -13,7 +13,7 @@ import (
 // tells of the network and of the machines.
 const (
 	gapFactor   = 8
-	missedBeats = 4 // that are needed for a suspicion at least
+	missedBeats = 3 // that are needed for a suspicion at least
 	gapBuckets  = 192
 	gapSubBits  = 2    // buckets per power of two: 1 << gapSubBits
 	gapForget   = 8192 // gaps after which the older ones count half

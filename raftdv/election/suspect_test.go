@@ -38,14 +38,14 @@ func TestSuspectAfterAdapts(t *testing.T) {
 			t.Errorf("%s: suspect-after %v, not within %v and %v", what, p.limit, low, high)
 		}
 	}
-	hear(3000, 11*ms)
+	hear(3000, 21*ms)
 	limit("beats that come in time", cfg.SuspectAfter, cfg.SuspectAfter)
-	hear(3000, 30*ms)
-	limit("beats 20ms late", 10*ms+8*20*ms, 10*ms+8*24*ms)
-	hear(40000, 10*ms)
+	hear(3000, 40*ms)
+	limit("beats 20ms late", 20*ms+8*20*ms, 20*ms+8*24*ms)
+	hear(40000, 20*ms)
 	limit("when that is over", cfg.SuspectAfter, cfg.SuspectAfter)
 	p.row.claim.member = 3
-	limit("a follower", 4*cfg.IdleBeat, 4*cfg.IdleBeat)
+	limit("a follower", 3*cfg.IdleBeat, 3*cfg.IdleBeat)
 	p.row.flags |= flagSealed
 	limit("in an election", cfg.SuspectAfter, cfg.SuspectAfter)
 	p.row.flags = 0
@@ -60,13 +60,13 @@ func TestFalseSuspicionDoubles(t *testing.T) {
 	b := steady(t, On, voters(1, 2, 3), 1, 2, 3)
 	a := b.arbs[1]
 	b.down[2] = true
-	b.pass(4*a.cfg.IdleBeat + 20*ms)
+	b.pass(3*a.cfg.IdleBeat + 20*ms)
 	if !a.State().Peers[1].Suspected {
-		t.Fatal("3 is not suspected after four beats")
+		t.Fatal("3 is not suspected after three beats")
 	}
 	b.down[2] = false
 	b.pass(a.cfg.IdleBeat)
-	if !b.has(1, EventFalseSuspicion) || a.peer(3).limit != 8*a.cfg.IdleBeat {
+	if !b.has(1, EventFalseSuspicion) || a.peer(3).limit != 6*a.cfg.IdleBeat {
 		t.Errorf("3 came back: suspect-after %v", a.peer(3).limit)
 	}
 	b.pass(10 * time.Second)
@@ -84,7 +84,7 @@ func TestLongAbsenceDoublesNothing(t *testing.T) {
 	b.pass(a.cfg.MaxSuspectAfter + 50*ms)
 	b.down[2] = false
 	b.pass(100 * ms)
-	if p := a.peer(3); p.suspected() || p.limit != 4*a.cfg.IdleBeat || b.has(1, EventFalseSuspicion) {
+	if p := a.peer(3); p.suspected() || p.limit != 3*a.cfg.IdleBeat || b.has(1, EventFalseSuspicion) {
 		t.Errorf("after a second of absence: suspected %v, suspect-after %v", p.suspected(), p.limit)
 	}
 }
