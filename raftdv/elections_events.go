@@ -52,6 +52,7 @@ type electionRecord struct {
 	counts   map[eventCount]uint64
 	nominees map[fabric.MemberID]uint64 // by member: how often this one endorsed it
 	rounds   map[campaign]struct{}      // of the election that is on
+	led      uint64                     // the newest term that somebody was seen to lead
 	lost     fabric.MemberID
 	reason   string
 	nominee  fabric.MemberID
@@ -82,7 +83,8 @@ func (r *electionRecord) note(v *election.Event, now time.Time) (ended *LastElec
 		r.nominee = v.Member
 		r.nominees[v.Member]++
 	case election.EventRound:
-		if len(r.rounds) < maxRoundsCounted {
+		// A row tells who leads before the vote requests of its campaign arrive.
+		if v.Term > r.led && len(r.rounds) < maxRoundsCounted {
 			r.rounds[campaign{v.Term, v.Member}] = struct{}{}
 		}
 	case election.EventElected:
@@ -94,6 +96,7 @@ func (r *electionRecord) note(v *election.Event, now time.Time) (ended *LastElec
 			r.ended++
 			r.last = ended
 		}
+		r.led = max(r.led, v.Term)
 		clear(r.rounds)
 		r.lost, r.reason, r.nominee = 0, "", 0
 	}
@@ -134,7 +137,7 @@ var usualReasons = map[election.EventKind][]string{
 	election.EventNominated: {"own term", "raised term"},
 	election.EventFailed:    {"closed", "patience", "campaign"},
 	election.EventHeldBack:  {"election", "leader"},
-	election.EventAbstained: {"bound", "learner", "majority unknown", "position unknown", "restarted", "term too far"},
+	election.EventAbstained: {"bound", "leads", "learner", "majority unknown", "position unknown", "restarted", "term too far"},
 }
 
 // happened counts an event, and has it told. mu is held.

@@ -272,6 +272,8 @@ func (a *Arbiter) unable() string {
 		return "learner"
 	case a.now < a.abstain:
 		return "restarted"
+	case !a.pos.known && a.role == roleLeader:
+		return "leads"
 	case !a.pos.known:
 		return "position unknown"
 	case a.term != 0 && a.claim.term > a.term+MaxTermLift:

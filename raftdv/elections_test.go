@@ -1,0 +1,445 @@
+package raftdv
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/proto"
+
+	"go.etcd.io/etcd/client/pkg/v3/types"
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/raftdv/dv/fabric"
+	"github.com/raftdv/dv/fabric/stream"
+	"github.com/raftdv/dv/raftdv/election"
+)
+
+// The timers of raft in these tests: elections of raft's own come late, so that
+// one that was arbitrated is told from them by its term and by who won.
+const (
+	testTick      = 20 * time.Millisecond
+	testElection  = 50 // ticks
+	testHeartbeat = 5
+)
+
+// raftNode is a raft.Node on a transport, with its log in memory.
+type raftNode struct {
+	*node
+	raft    raft.Node
+	storage *raft.MemoryStorage
+	applied atomic.Uint64
+	mu      sync.Mutex // guards members
+	members election.Members
+	done    chan struct{}
+	end     context.CancelFunc
+}
+
+// startRafts starts members 1 to n, all voters, that know each other.
+func startRafts(t *testing.T, n int, mode election.Mode, stock ...int) []*raftNode {
+	t.Helper()
+	var rafts []*raftNode
+	var peers []raft.Peer
+	var voters []fabric.MemberID
+	for i := range n {
+		peers = append(peers, raft.Peer{ID: uint64(i + 1)})
+		voters = append(voters, fabric.MemberID(i+1))
+	}
+	for i := range n {
+		r := &raftNode{storage: raft.NewMemoryStorage(), done: make(chan struct{}), members: election.Members{Voters: voters}}
+		o := nodeOptions{config: Config{
+			Elections: mode, Members: r.membership, ElectionTimeout: testTick * testElection, PreVote: true, CheckQuorum: true,
+			StockRetry: 50 * time.Millisecond,
+		}}
+		for _, s := range stock {
+			o.stock = o.stock || s == i+1
+		}
+		r.node = newNode(t, types.ID(i+1), o)
+		r.raft = raft.StartNode(&raft.Config{
+			ID: uint64(i + 1), ElectionTick: testElection, HeartbeatTick: testHeartbeat, Storage: r.storage, MaxSizePerMsg: 1 << 20,
+			MaxInflightMsgs: 256, PreVote: true, CheckQuorum: true, Logger: &raft.DefaultLogger{Logger: log.New(io.Discard, "", 0)},
+		}, peers)
+		r.node.raft.process = func(ctx context.Context, m *raftpb.Message) error { return r.raft.Step(ctx, m) }
+		r.node.start(t, o)
+		rafts = append(rafts, r)
+	}
+	for _, r := range rafts {
+		for _, o := range rafts {
+			if o != r {
+				r.tr.AddPeer(o.id, []string{o.url})
+			}
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		r.end = sync.OnceFunc(func() {
+			cancel()
+			<-r.done
+			r.raft.Stop()
+			r.stop()
+		})
+		go r.run(ctx)
+		t.Cleanup(r.end)
+	}
+	return rafts
+}
+
+func (r *raftNode) membership() election.Members {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.members
+}
+
+func (r *raftNode) run(ctx context.Context) {
+	defer close(r.done)
+	tick := time.NewTicker(testTick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			r.raft.Tick()
+		case rd := <-r.raft.Ready():
+			if !raft.IsEmptyHardState(rd.HardState) {
+				r.storage.SetHardState(rd.HardState)
+			}
+			r.storage.Append(rd.Entries)
+			r.tr.Send(rd.Messages)
+			for _, e := range rd.CommittedEntries {
+				if e.GetType() == raftpb.EntryConfChange {
+					var cc raftpb.ConfChange
+					if err := proto.Unmarshal(e.GetData(), &cc); err != nil {
+						panic(err)
+					}
+					r.raft.ApplyConfChange(&cc)
+				}
+				r.applied.Store(e.GetIndex())
+			}
+			r.raft.Advance()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (r *raftNode) status() raft.Status { return r.raft.Status() }
+
+// leaderOf waits until one member leads and all of alive know it.
+func leaderOf(t *testing.T, alive []*raftNode) *raftNode {
+	t.Helper()
+	var leader *raftNode
+	eventually(t, "a leader that all know", func() bool {
+		leader = nil
+		for _, r := range alive {
+			if r.status().RaftState == raft.StateLeader {
+				leader = r
+			}
+		}
+		for _, r := range alive {
+			if leader == nil || r.status().Lead != uint64(leader.id) {
+				return false
+			}
+		}
+		return true
+	})
+	return leader
+}
+
+// arbitrated waits until all members would take part in an election.
+func arbitrated(t *testing.T, alive []*raftNode) {
+	t.Helper()
+	for _, r := range alive {
+		if r.dv == nil {
+			continue
+		}
+		var s State
+		t.Cleanup(func() {
+			if t.Failed() {
+				t.Logf("member %s: %+v, peers %+v", r.id, s.Elections, s.Peers)
+			}
+		})
+		eventually(t, fmt.Sprintf("member %s could endorse, and hears all others", r.id), func() bool {
+			s = r.dv.State()
+			ok := s.Elections.Mode == "on" && (s.Elections.Abstains == "" || s.Elections.Abstains == "leads") && s.Elections.Leads
+			for _, p := range s.Peers {
+				ok = ok && !p.Suspected && p.ElectionMode == "on"
+			}
+			return ok
+		})
+	}
+}
+
+func others(rafts []*raftNode, not *raftNode) (rest []*raftNode) {
+	for _, r := range rafts {
+		if r != not {
+			rest = append(rest, r)
+		}
+	}
+	return rest
+}
+
+// A leader whose process ends is succeeded by the member that was nominated, in
+// one round, and long before raft's own timers would have it so.
+func TestLeaderEnds(t *testing.T) {
+	for _, n := range []int{3, 5} {
+		t.Run(fmt.Sprintf("n=%d", n), func(t *testing.T) {
+			rafts := startRafts(t, n, election.On)
+			old := leaderOf(t, rafts)
+			arbitrated(t, rafts)
+			term := old.status().GetTerm()
+			before := LastEvent()
+			old.kill()
+			rest := others(rafts, old)
+			leader := leaderOf(t, rest)
+			if got := leader.status().GetTerm(); got != term+1 {
+				t.Errorf("term %d after %d: not one round", got, term)
+			}
+			last := leader.dv.State().Elections.Last
+			if last == nil || last.Rounds != 1 || last.Nominee != leader.id.String() || last.Lost != old.id.String() || last.Reason != "closed" {
+				t.Errorf("the leader remembers %+v", last)
+			}
+			told := eventKinds(before)
+			for _, want := range []string{"suspected", "started", "endorsed", "nominated", "elected"} {
+				if !told[want] {
+					t.Errorf("no event %q was told: %v", want, told)
+				}
+			}
+			if n := countOf(t, leader, "events_total", "nominated"); n != 1 {
+				t.Errorf("%v nominations are counted", n)
+			}
+			if n := countOf(t, leader, "rounds", ""); n != 1 {
+				t.Errorf("%v elections are counted", n)
+			}
+		})
+	}
+}
+
+// kill ends a member as a signal does: its connections are closed, nothing is
+// said.
+func (r *raftNode) kill() { r.end() }
+
+func eventKinds(after uint64) map[string]bool {
+	kinds := map[string]bool{}
+	events, _, _ := EventsAfter(after)
+	for _, e := range events {
+		if e.Election != nil {
+			kinds[e.Election.Kind] = true
+		}
+	}
+	return kinds
+}
+
+// countOf adds up series of the member's election metrics: counters, or how
+// often a histogram observed.
+func countOf(t *testing.T, r *raftNode, name, event string) (sum float64) {
+	t.Helper()
+	families, err := prometheus.DefaultGatherer.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != "raftdv_election_"+name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			labels := map[string]string{}
+			for _, l := range m.GetLabel() {
+				labels[l.GetName()] = l.GetValue()
+			}
+			if labels["local"] == r.id.String() && labels["event"] == event {
+				sum += m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
+			}
+		}
+	}
+	return sum
+}
+
+// A member that says nothing any more is suspected by silence.
+func TestLeaderIsSilent(t *testing.T) {
+	rafts := startRafts(t, 3, election.On)
+	old := leaderOf(t, rafts)
+	arbitrated(t, rafts)
+	term := old.status().GetTerm()
+	old.dv.Pause()
+	for _, r := range others(rafts, old) {
+		r.dv.CutPeer(old.id)
+	}
+	rest := others(rafts, old)
+	leader := leaderOf(t, rest)
+	if last := leader.dv.State().Elections.Last; last == nil || last.Reason != "silence" || last.Rounds != 1 || leader.status().GetTerm() != term+1 {
+		t.Errorf("term %d after %d, %+v", leader.status().GetTerm(), term, last)
+	}
+	// It comes back, and is heard again.
+	old.dv.Resume()
+	for _, r := range rest {
+		r.dv.MendPeer(old.id)
+	}
+	if got := leaderOf(t, rafts); got != leader {
+		t.Errorf("%s leads after the old leader came back, not %s", got.id, leader.id)
+	}
+	arbitrated(t, rafts)
+}
+
+// A paused leader's rows must not show it to be alive: only it is paused here,
+// the others listen.
+func TestPauseWithholdsRows(t *testing.T) {
+	rafts := startRafts(t, 3, election.On)
+	old := leaderOf(t, rafts)
+	arbitrated(t, rafts)
+	old.dv.Pause()
+	leaderOf(t, others(rafts, old))
+	old.dv.Resume()
+	leaderOf(t, rafts)
+}
+
+// With a stock voter elections are raft's own, and are arbitrated once it is
+// gone from the configuration.
+func TestStockVoter(t *testing.T) {
+	rafts := startRafts(t, 3, election.On, 3)
+	leaderOf(t, rafts)
+	for _, r := range rafts[:2] {
+		eventually(t, "member "+r.id.String()+" names the stock voter", func() bool {
+			e := r.dv.State().Elections
+			return e.Mode == "off" && e.Wanted == "on" && strings.Contains(e.Why, "voter 3 speaks rafthttp only")
+		})
+	}
+	for _, r := range rafts[:2] {
+		r.mu.Lock()
+		r.members = election.Members{Voters: []fabric.MemberID{1, 2}, Learners: []fabric.MemberID{3}}
+		r.mu.Unlock()
+	}
+	for _, r := range rafts[:2] {
+		eventually(t, "member "+r.id.String()+" arbitrates", func() bool {
+			e := r.dv.State().Elections
+			return e.Mode == "on" && e.Why == ""
+		})
+	}
+}
+
+// The mode can be switched while elections go on.
+func TestSetElections(t *testing.T) {
+	rafts := startRafts(t, 3, election.Observe)
+	old := leaderOf(t, rafts)
+	if err := old.dv.SetElections(election.Mode(9)); err == nil {
+		t.Error("mode 9 is taken")
+	}
+	for _, r := range rafts {
+		if got := r.dv.State().Elections; got.Mode != "observe" || got.Wanted != "observe" {
+			t.Errorf("starts with %+v", got)
+		}
+		if err := r.dv.SetElections(election.On); err != nil {
+			t.Error(err)
+		}
+	}
+	arbitrated(t, rafts)
+	for _, r := range rafts {
+		if err := r.dv.SetElections(election.Off); err != nil {
+			t.Error(err)
+		}
+		if got := r.dv.State().Elections; got.Mode != "off" || got.Why != "" {
+			t.Errorf("switched off: %+v", got)
+		}
+	}
+	term := old.status().GetTerm()
+	before := LastEvent()
+	old.kill()
+	leaderOf(t, others(rafts, old))
+	if kinds := eventKinds(before); len(kinds) > 0 {
+		t.Errorf("switched off it still tells %v (term %d)", kinds, term)
+	}
+}
+
+// In observe mode everything is decided and nothing is done.
+func TestObserveTouchesNothing(t *testing.T) {
+	rafts := startRafts(t, 3, election.Observe)
+	old := leaderOf(t, rafts)
+	eventually(t, "all could endorse", func() bool {
+		for _, r := range rafts {
+			if why := r.dv.State().Elections.Abstains; why != "" && why != "leads" {
+				return false
+			}
+		}
+		return true
+	})
+	before := LastEvent()
+	old.kill()
+	leaderOf(t, others(rafts, old))
+	kinds := eventKinds(before)
+	if !kinds["suspected"] || !kinds["started"] {
+		t.Errorf("it tells %v only", kinds)
+	}
+	for _, r := range others(rafts, old) {
+		r.node.raft.mu.Lock()
+		for _, m := range r.node.raft.got {
+			if m.GetType() == raftpb.MsgTimeoutNow {
+				t.Errorf("member %s was told to campaign", r.id)
+			}
+		}
+		r.node.raft.mu.Unlock()
+	}
+}
+
+func TestElectionsNeedMembers(t *testing.T) {
+	if err := (Config{Elections: election.On}).Validate(); err == nil || !strings.Contains(err.Error(), "Config.Members") {
+		t.Errorf("got %v", err)
+	}
+	if err := (Config{Elections: 7, Members: func() (m election.Members) { return m }}).Validate(); err == nil || !strings.Contains(err.Error(), "off, observe or on") {
+		t.Errorf("got %v", err)
+	}
+	nodes := startNodes(t, nodeOptions{})
+	if nodes[0].dv.State().Elections != nil {
+		t.Error("a transport that nobody tells the members has a state of elections")
+	}
+	if err := nodes[0].dv.SetElections(election.On); err == nil {
+		t.Error("it can be switched on")
+	}
+	if err := nodes[0].dv.SetElections(election.Off); err != nil {
+		t.Error(err)
+	}
+}
+
+// raft's own timers must leave time for an election that is arbitrated.
+func TestShortElectionTimeout(t *testing.T) {
+	nodes := startNodes(t, nodeOptions{config: Config{
+		Elections: election.On, ElectionTimeout: 100 * time.Millisecond,
+		Members: func() election.Members { return election.Members{Voters: []fabric.MemberID{1}} },
+	}})
+	e := nodes[0].dv.State().Elections
+	if e.Mode != "off" || !strings.Contains(e.Why, "100ms is below 320ms") {
+		t.Errorf("%+v", e)
+	}
+}
+
+// What counts as the peer's own end of a connection.
+func TestClosedByPeer(t *testing.T) {
+	end := func(err error) error { return &stream.EndError{Peer: 1, Direction: stream.Receiving, Err: err} }
+	for err, want := range map[error]bool{
+		stream.ErrHungUp: true, syscall.ECONNRESET: true, syscall.EPIPE: true, syscall.ETIMEDOUT: false,
+		stream.ErrReplaced: false, stream.ErrRestarted: false, stream.ErrSilent: false, stream.ErrRemoved: false, fabric.ErrClosed: false,
+		stream.ErrForgedAck: false, fabric.ErrTimeout: false,
+	} {
+		if got := closedByPeer(end(err)); got != want {
+			t.Errorf("%v: closed by the peer %v", err, got)
+		}
+	}
+}
+
+// What raft does not take in time is bounded; the newest stays.
+func TestHandQueueIsBounded(t *testing.T) {
+	e := elections{queued: make(chan struct{}, 1)}
+	for i := range maxHandQueue + 10 {
+		e.toRaft([]*raftpb.Message{{Term: new(uint64(i))}})
+	}
+	if n := len(e.queue); n != maxHandQueue {
+		t.Fatalf("%d messages wait", n)
+	}
+	if first, last := e.queue[0].GetTerm(), e.queue[maxHandQueue-1].GetTerm(); first != 10 || last != maxHandQueue+9 {
+		t.Errorf("terms %d to %d are left", first, last)
+	}
+}
