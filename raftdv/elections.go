@@ -3,6 +3,7 @@ package raftdv
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -312,14 +313,8 @@ func (t *Transport) toRaft(ctx context.Context, m *raftpb.Message) error {
 // start. It fails where nobody tells the transport who the members are.
 func (t *Transport) SetElections(m election.Mode) error {
 	e := &t.elections
-	if m > election.On {
-		return errors.New("elections: mode " + m.String() + " is unknown: use off, observe or on")
-	}
-	if e.off.Load() {
-		if m == election.Off {
-			return nil
-		}
-		return errNoMembers
+	if err := e.canSwitch(m); err != nil || e.off.Load() {
+		return err
 	}
 	e.mu.Lock()
 	was := e.wanted
@@ -329,5 +324,15 @@ func (t *Transport) SetElections(m election.Mode) error {
 		t.lg.Info("elections switched", zap.String("local-member-id", t.ID.String()), zap.Stringer("from", was), zap.Stringer("to", m))
 	}
 	e.refresh()
+	return nil
+}
+
+func (e *elections) canSwitch(m election.Mode) error {
+	switch {
+	case m > election.On:
+		return fmt.Errorf("elections: %v is unknown: use off, observe or on", m)
+	case m != election.Off && e.off.Load():
+		return errNoMembers
+	}
 	return nil
 }

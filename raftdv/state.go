@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/raftdv/dv/fabric"
+	"github.com/raftdv/dv/raftdv/election"
 )
 
 // DebugPath is where a server shows the state of its transports.
@@ -266,6 +267,27 @@ func States() []State {
 	}
 	slices.SortFunc(states, func(a, b State) int { return strings.Compare(a.Member, b.Member) })
 	return states
+}
+
+// SetAllElections switches the arbiters of all transports that run in this
+// process, and returns the ids of their members. Either all are switched or none.
+func SetAllElections(m election.Mode) (members []string, err error) {
+	running.Lock()
+	list := slices.Clone(running.list)
+	running.Unlock()
+	for _, t := range list {
+		if err := t.elections.canSwitch(m); err != nil {
+			return nil, fmt.Errorf("member %s: %w", t.ID, err)
+		}
+	}
+	for _, t := range list {
+		if err := t.SetElections(m); err != nil {
+			return nil, fmt.Errorf("member %s: %w", t.ID, err)
+		}
+		members = append(members, t.ID.String())
+	}
+	slices.Sort(members)
+	return members, nil
 }
 
 // DebugHandler shows the states of all transports that run in this process, as

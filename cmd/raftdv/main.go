@@ -39,6 +39,6 @@ func newRootCmd() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newDemoCmd(), newStatusCmd(), newBenchCmd(), newSimCmd(), newDoctorCmd())
+	root.AddCommand(newDemoCmd(), newStatusCmd(), newElectionsCmd(), newBenchCmd(), newSimCmd(), newDoctorCmd())
 	return root
 }

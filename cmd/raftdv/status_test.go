@@ -56,6 +56,13 @@ func healthy() raftdv.State {
 	s := raftdv.State{
 		Member: "8e9e05c52164694d", Cluster: "cdf818194e3a8c32", Incarnation: 1772366400000, Started: started,
 		WireMin: 1, WireMax: 1, Liveness: "peer-url", ClusterFeatures: []string{"row-acks", "snapshots"},
+		Elections: &raftdv.ElectionState{
+			Mode: "on", Wanted: "on", Term: 7, Claimant: "91bc3c398fb3c146", Leads: true, Elections: 2, FalseSuspicions: 1,
+			Last: &raftdv.LastElection{
+				Ended: *at(65 * time.Second), Term: 7, Leader: "91bc3c398fb3c146", Nominee: "91bc3c398fb3c146", Lost: "fd422379fda50e48",
+				Reason: "closed", Rounds: 1, Detection: 4.25, Took: 2.81,
+			},
+		},
 		Fabrics: []raftdv.FabricState{
 			{Name: "udp", Address: "10.0.0.1:2380", MaxFrame: 1 << 20}, {Name: "stream", MaxFrame: 32 << 20},
 		},
@@ -63,6 +70,7 @@ func healthy() raftdv.State {
 	for i, id := range []string{"91bc3c398fb3c146", "fd422379fda50e48"} {
 		s.Peers = append(s.Peers, raftdv.PeerState{
 			Member: id, URLs: []string{"http://10.0.0.2:2380"}, Path: "udp", ActiveSince: at(time.Duration(i+1) * 95 * time.Second),
+			SuspectAfter: 60, ElectionMode: "on",
 			Incarnation: 7, Wire: 1, Proven: true, Links: []raftdv.PeerLinkState{
 				{Fabric: "udp", Up: true, RTT: 41.7, Lanes: lanes(
 					raftdv.LaneState{Sent: 12, Delivered: 20}, raftdv.LaneState{Sent: 90210, Queued: 3, QueuedBytes: 1200})},
@@ -77,6 +85,11 @@ func healthy() raftdv.State {
 func troubled() raftdv.State {
 	s := healthy()
 	s.Require, s.Liveness, s.ClusterFeatures = true, "fabric", nil
+	s.Elections = &raftdv.ElectionState{
+		Mode: "off", Wanted: "on", Why: "voter fd422379fda50e48 speaks rafthttp only", Term: 7, Claimant: "91bc3c398fb3c146", Suspects: true,
+		Abstains: "position unknown",
+	}
+	s.Peers[1].Suspected = true
 	s.Peers[0].Path, s.Peers[0].Proven = "stream", false
 	s.Peers[0].Links[0] = raftdv.PeerLinkState{
 		Fabric: "udp", Down: "no answer to 5 probes", Retransmissions: 17, Refused: 4,
@@ -92,7 +105,7 @@ func troubled() raftdv.State {
 func TestStatusText(t *testing.T) {
 	broken := healthy()
 	broken.Fabrics[0] = raftdv.FabricState{Name: "udp", Error: "bind udp 10.0.0.1:2380: address already in use"}
-	broken.Peers = nil
+	broken.Peers, broken.Elections = nil, nil
 	var b strings.Builder
 	err := writeStatus(&b, []endpointStatus{
 		{Endpoint: "http://10.0.0.1:2379", Members: []raftdv.State{healthy()}},

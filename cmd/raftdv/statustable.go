@@ -45,6 +45,9 @@ func writeMember(w io.Writer, endpoint string, s *raftdv.State, now time.Time) e
 	for _, f := range s.Fabrics {
 		fmt.Fprintf(w, "  fabric %s: %s\n", f.Name, fabricText(f))
 	}
+	for _, line := range electionText(s, now) {
+		fmt.Fprintf(w, "  %s\n", line)
+	}
 	if len(s.Peers) == 0 {
 		fmt.Fprintln(w, "  no peers")
 		return nil
@@ -74,11 +77,11 @@ func fabricText(f raftdv.FabricState) string {
 
 func writePeers(w io.Writer, s *raftdv.State, now time.Time) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "  PEER\tPATH\tHEARD FOR\tRTT\tQUEUED\tSENT\tRECEIVED\tLOST\tNO CREDIT\tSENT AGAIN\tREFUSED")
+	fmt.Fprintln(t, "  PEER\tPATH\tHEARD FOR\tSUSPECT AFTER\tRTT\tQUEUED\tSENT\tRECEIVED\tLOST\tNO CREDIT\tSENT AGAIN\tREFUSED")
 	for i := range s.Peers {
 		p := &s.Peers[i]
 		sum := sumLinks(p)
-		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\n", p.Member, p.Path, heard(p, now), pathRTT(p),
+		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\n", p.Member, p.Path, heard(p, now), suspectAfter(p), pathRTT(p),
 			queued(&sum), sum.sent, sum.received, sum.lost, sum.noCredit, sum.again, sum.refused)
 	}
 	return t.Flush()
@@ -104,6 +107,63 @@ func sumLinks(p *raftdv.PeerState) (s linkSum) {
 		}
 	}
 	return s
+}
+
+// electionText says how the leader is elected, who it is, and what the last
+// election was like.
+func electionText(s *raftdv.State, now time.Time) (lines []string) {
+	e := s.Elections
+	if e == nil {
+		return nil
+	}
+	first := "elections " + e.Mode
+	if e.Mode != e.Wanted {
+		first += fmt.Sprintf(" (%s is wanted: %s)", e.Wanted, cmp.Or(e.Why, "it is not in force yet"))
+	}
+	switch {
+	case e.Claimant == "":
+		first += fmt.Sprintf("; term %d, no leader is known", e.Term)
+	case e.Leads:
+		first += fmt.Sprintf("; term %d, %s leads", e.Term, e.Claimant)
+	default:
+		first += fmt.Sprintf("; term %d, %s campaigns", e.Term, e.Claimant)
+	}
+	if e.Suspects {
+		first += " and is suspected"
+	}
+	lines = append(lines, first)
+	if l := e.Last; l != nil {
+		text := fmt.Sprintf("last election: %v ago, %s; %s after the last sign of %s, %s later %s led term %d", since(now, l.Ended), rounds(l.Rounds),
+			ms(l.Detection), cmp.Or(l.Lost, "nobody"), ms(l.Took), l.Leader, l.Term)
+		if l.Reason != "" {
+			text += " (suspected: " + l.Reason + ")"
+		}
+		lines = append(lines, fmt.Sprintf("%s; %d in all, %d false suspicions", text, e.Elections, e.FalseSuspicions))
+	}
+	if e.Abstains != "" && !e.Leads {
+		lines = append(lines, "this member would not endorse anybody now: "+e.Abstains)
+	}
+	return lines
+}
+
+func rounds(n int) string {
+	if n == 1 {
+		return "1 round"
+	}
+	return fmt.Sprintf("%d rounds", n)
+}
+
+func ms(v float64) string { return fmt.Sprintf("%.1fms", v) }
+
+// suspectAfter is the silence after which a peer is suspected.
+func suspectAfter(p *raftdv.PeerState) string {
+	switch {
+	case p.SuspectAfter == 0:
+		return "-"
+	case p.Suspected:
+		return "suspected"
+	}
+	return fmt.Sprintf("%.0fms", p.SuspectAfter)
 }
 
 func heard(p *raftdv.PeerState, now time.Time) string {

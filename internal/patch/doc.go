@@ -9,7 +9,7 @@
 //	&rafthttp.Transport{…}            ->  dvplug.New(cfg, &rafthttp.Transport{…})
 //	x.(*rafthttp.Transport), twice    ->  x.(dvplug.Transport)
 //	func HandleMetrics(mux …) { …     ->  …; dvplug.HandleDebug(mux) }
-//	func Server(…) *grpc.Server { …   ->  …; dvplug.HandleServices(s); return s }
+//	func Server(s …) *grpc.Server { …  ->  …; dvplug.HandleServices(made, s); return made }
 //	http.Serve(l, mux), for metrics   ->  dvplug.ServeMetrics(l, mux)
 //
 // The last three show the transport's state and serve its admin API on the

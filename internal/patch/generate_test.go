@@ -60,7 +60,7 @@ func TestGenerate(t *testing.T) {
 		`"github.com/prometheus/client_golang/prometheus/promhttp"; dvplug "github.com/raftdv/dv/raftdv/plug"`,
 		"mux.Handle(PathMetrics, promhttp.Handler()); dvplug.HandleDebug(mux)",
 		`"go.etcd.io/etcd/server/v3/etcdserver"; dvplug "github.com/raftdv/dv/raftdv/plug"`,
-		"dvplug.HandleServices(grpcServer); return grpcServer",
+		"dvplug.HandleServices(grpcServer, s); return grpcServer",
 		`"go.etcd.io/raft/v3/raftpb"; dvplug "github.com/raftdv/dv/raftdv/plug"`,
 		"tr := dvplug.New(cfg, &rafthttp.Transport{",
 		"})",

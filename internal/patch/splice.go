@@ -40,7 +40,7 @@ type site struct {
 	kind     siteKind
 	pos      token.Position
 	from, to int    // what is replaced, or goes into the hook's call; equal where something is added
-	param    string // the variable that the hook is handed
+	param    string // the variables that the hook is handed
 }
 
 type siteKind int
@@ -121,8 +121,8 @@ func (s *source) findMetrics() {
 	}
 }
 
-// findServices finds func Server(…) *grpc.Server, which ends in the return of a
-// variable.
+// findServices finds func Server(s …, …) *grpc.Server, which ends in the return
+// of a variable. The hook is handed the etcd server as well.
 func (s *source) findServices() {
 	for _, d := range s.file.Decls {
 		fn, ok := d.(*ast.FuncDecl)
@@ -132,13 +132,17 @@ func (s *source) findServices() {
 		if results := fn.Type.Results; results == nil || len(results.List) != 1 || !isPointerTo(results.List[0].Type, "grpc", "Server") {
 			continue
 		}
+		params := fn.Type.Params.List
+		if len(params) == 0 || len(params[0].Names) != 1 || params[0].Names[0].Name == "_" {
+			continue
+		}
 		last, ok := fn.Body.List[len(fn.Body.List)-1].(*ast.ReturnStmt)
 		if !ok || len(last.Results) != 1 {
 			continue
 		}
 		if made, ok := last.Results[0].(*ast.Ident); ok {
 			s.add(services, last.Pos(), last.Pos())
-			s.sites[len(s.sites)-1].param = made.Name
+			s.sites[len(s.sites)-1].param = made.Name + ", " + params[0].Names[0].Name
 		}
 	}
 }

@@ -139,7 +139,7 @@ func TestPatchTree(t *testing.T) {
 	if got := read(t, dir, "etcdserver/api/etcdhttp/metrics.go"); got != wantMetrics {
 		t.Errorf("got:\n%s\nwant:\n%s", got, wantMetrics)
 	}
-	if got := read(t, dir, "etcdserver/api/v3rpc/grpc.go"); !strings.Contains(got, "\tdvplug.HandleServices(grpcServer); return grpcServer\n") {
+	if got := read(t, dir, "etcdserver/api/v3rpc/grpc.go"); !strings.Contains(got, "\tdvplug.HandleServices(grpcServer, s); return grpcServer\n") {
 		t.Errorf("got:\n%s", got)
 	}
 	if got := read(t, dir, "embed/etcd.go"); !strings.Contains(got, "return dvplug.ServeMetrics(ml, mux)") || !strings.Contains(got, "(&http.Server{}).Serve(ml)") {
@@ -231,7 +231,7 @@ func TestPatchTreeRefuses(t *testing.T) {
 		},
 		"no services": {
 			extra: map[string]string{"etcdserver/api/v3rpc/grpc.go": "package v3rpc\n\nimport \"google.golang.org/grpc\"\n\nfunc Server() *grpc.Server { return grpc.NewServer() }\n"},
-			want:  []string{"found 0 func Server(…) *grpc.Server that return a variable in etcdserver/api/v3rpc (want 1)"},
+			want:  []string{"found 0 func Server(s, …) *grpc.Server that return a variable in etcdserver/api/v3rpc (want 1)"},
 		},
 		"another result": {
 			extra: map[string]string{"etcdserver/api/v3rpc/grpc.go": "package v3rpc\n\nimport \"google.golang.org/grpc\"\n\nfunc Server() (s grpc.Server) { return s }\n"},

@@ -125,7 +125,7 @@ func check(sources []*source, version string) error {
 		what string
 	}{
 		{metrics, wantMetrics, "func " + metricsFunc + "(*http.ServeMux) in " + metricsDir},
-		{services, wantServices, "func " + servicesFunc + "(…) *grpc.Server that return a variable in " + servicesDir},
+		{services, wantServices, "func " + servicesFunc + "(s, …) *grpc.Server that return a variable in " + servicesDir},
 		{serve, wantServe, "calls of http." + serveFunc + " in " + serveDir},
 	} {
 		if count[w.kind] != w.want {

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -22,8 +23,10 @@ import (
 
 	"go.etcd.io/etcd/client/pkg/v3/types"
 
+	"github.com/raftdv/dv/fabric"
 	"github.com/raftdv/dv/raftdv"
 	"github.com/raftdv/dv/raftdv/admin/adminpb"
+	"github.com/raftdv/dv/raftdv/election"
 )
 
 // patience bounds what a test waits for; nothing is timed.
@@ -86,7 +89,7 @@ func TestStateSurvives(t *testing.T) {
 
 func TestEventSurvives(t *testing.T) {
 	for _, e := range []raftdv.Event{
-		{Path: &raftdv.PathEvent{}}, {Link: &raftdv.LinkEvent{}}, {Activity: &raftdv.ActivityEvent{}},
+		{Path: &raftdv.PathEvent{}}, {Link: &raftdv.LinkEvent{}}, {Activity: &raftdv.ActivityEvent{}}, {Election: &raftdv.ElectionEvent{}},
 	} {
 		v := reflect.ValueOf(&e).Elem()
 		for _, f := range v.Fields() {
@@ -230,15 +233,15 @@ func TestWatchRefuses(t *testing.T) {
 	if status.Code(err) != codes.OutOfRange || !strings.Contains(err.Error(), "was restarted") {
 		t.Errorf("an event of the future: %v", err)
 	}
-	process.watchers.Add(maxWatchers)
-	defer process.watchers.Add(-maxWatchers)
+	watchers.Add(maxWatchers)
+	defer watchers.Add(-maxWatchers)
 	if stream, err = client.Watch(t.Context(), &adminpb.WatchRequest{}); err == nil {
 		_, err = stream.Recv()
 	}
 	if status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("one watcher too many: %v", err)
 	}
-	if n := process.watchers.Load(); n != maxWatchers {
+	if n := watchers.Load(); n != maxWatchers {
 		t.Errorf("%d watchers are counted, want %d", n, maxWatchers)
 	}
 }
@@ -254,5 +257,60 @@ func TestHTTP1IsRefused(t *testing.T) {
 	defer r.Body.Close()
 	if text, _ := io.ReadAll(r.Body); r.StatusCode == http.StatusOK || !strings.Contains(string(text), "HTTP/2") {
 		t.Errorf("got %s %q", r.Status, text)
+	}
+}
+
+// SetElections needs somebody who permits it, a mode that exists, and members
+// that know their voters; otherwise it changes nothing.
+func TestSetElections(t *testing.T) {
+	serve := func(permit func(context.Context) error) adminpb.AdminClient {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := grpc.NewServer()
+		Register(s, permit)
+		go s.Serve(l)
+		t.Cleanup(s.Stop)
+		conn, err := grpc.NewClient("passthrough:///"+l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return adminpb.NewAdminClient(conn)
+	}
+	tr := &raftdv.Transport{ID: 0xc, ClusterID: 7, Raft: noRaft{}, Config: raftdv.Config{
+		Require: true, Fabrics: []string{raftdv.FabricStream}, Elections: election.Observe,
+		Members: func() election.Members { return election.Members{Voters: []fabric.MemberID{0xc}} },
+	}}
+	if err := tr.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(tr.Stop)
+	set := func(c adminpb.AdminClient, mode string) (*adminpb.SetElectionsResponse, error) {
+		return c.SetElections(t.Context(), &adminpb.SetElectionsRequest{Mode: mode})
+	}
+	free := serve(func(context.Context) error { return nil })
+	if _, err := set(serve(nil), "on"); status.Code(err) != codes.PermissionDenied || !strings.Contains(err.Error(), "listen-client-urls") {
+		t.Errorf("nobody permits it: %v", err)
+	}
+	if _, err := set(serve(func(context.Context) error { return status.Error(codes.PermissionDenied, "not you") }), "on"); status.Code(err) != codes.PermissionDenied {
+		t.Errorf("somebody forbids it: %v", err)
+	}
+	if _, err := set(free, "perhaps"); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "off, observe or on") {
+		t.Errorf("a mode that is none: %v", err)
+	}
+	if got := tr.State().Elections.Wanted; got != "observe" {
+		t.Errorf("a refused call has set %s", got)
+	}
+	if r, err := set(free, "on"); err != nil || len(r.GetMembers()) != 1 || r.GetMembers()[0] != "c" || tr.State().Elections.Wanted != "on" {
+		t.Errorf("%v, %v, %+v", r, err, tr.State().Elections)
+	}
+	startMember(t, 0xa)
+	if _, err := set(free, "observe"); status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "member a") {
+		t.Errorf("a member that does not know its voters: %v", err)
+	}
+	if got := tr.State().Elections.Wanted; got != "on" {
+		t.Errorf("a call that failed has set %s at another member", got)
 	}
 }

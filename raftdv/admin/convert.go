@@ -21,13 +21,50 @@ func FromState(s *raftdv.State) *adminpb.MemberStatus {
 	for i := range s.Peers {
 		m.Peers = append(m.Peers, fromPeer(&s.Peers[i]))
 	}
+	m.Elections = fromElections(s.Elections)
 	return m
+}
+
+func fromElections(e *raftdv.ElectionState) *adminpb.ElectionStatus {
+	if e == nil {
+		return nil
+	}
+	m := &adminpb.ElectionStatus{
+		Mode: e.Mode, Wanted: e.Wanted, Why: e.Why, Term: e.Term, Claimant: e.Claimant, Leads: e.Leads, Suspects: e.Suspects, Electing: e.Electing,
+		Abstains: e.Abstains, Held: int64(e.Held), Elections: e.Elections, FalseSuspicions: e.FalseSuspicions,
+	}
+	if l := e.Last; l != nil {
+		m.Last = &adminpb.LastElection{
+			Ended: timestamppb.New(l.Ended), Term: l.Term, Leader: l.Leader, Nominee: l.Nominee, Lost: l.Lost, Reason: l.Reason,
+			Rounds: int64(l.Rounds), DetectionMs: l.Detection, TookMs: l.Took,
+		}
+	}
+	return m
+}
+
+func toElections(m *adminpb.ElectionStatus) *raftdv.ElectionState {
+	if m == nil {
+		return nil
+	}
+	e := &raftdv.ElectionState{
+		Mode: m.GetMode(), Wanted: m.GetWanted(), Why: m.GetWhy(), Term: m.GetTerm(), Claimant: m.GetClaimant(), Leads: m.GetLeads(),
+		Suspects: m.GetSuspects(), Electing: m.GetElecting(), Abstains: m.GetAbstains(), Held: int(m.GetHeld()),
+		Elections: m.GetElections(), FalseSuspicions: m.GetFalseSuspicions(),
+	}
+	if l := m.GetLast(); l != nil {
+		e.Last = &raftdv.LastElection{
+			Ended: l.GetEnded().AsTime(), Term: l.GetTerm(), Leader: l.GetLeader(), Nominee: l.GetNominee(), Lost: l.GetLost(), Reason: l.GetReason(),
+			Rounds: int(l.GetRounds()), Detection: l.GetDetectionMs(), Took: l.GetTookMs(),
+		}
+	}
+	return e
 }
 
 func fromPeer(p *raftdv.PeerState) *adminpb.PeerStatus {
 	m := &adminpb.PeerStatus{
 		Member: p.Member, Urls: p.URLs, Path: p.Path, Paused: p.Paused, Incarnation: p.Incarnation, Wire: int32(p.Wire),
 		Features: p.Features, Proven: p.Proven, Sealed: p.Sealed, DialError: p.DialError, SideError: p.SideError,
+		Suspected: p.Suspected, SuspectAfterMs: p.SuspectAfter, ElectionMode: p.ElectionMode,
 	}
 	if p.ActiveSince != nil {
 		m.ActiveSince = timestamppb.New(*p.ActiveSince)
@@ -62,6 +99,7 @@ func ToState(m *adminpb.MemberStatus) raftdv.State {
 	for _, p := range m.GetPeers() {
 		s.Peers = append(s.Peers, toPeer(p))
 	}
+	s.Elections = toElections(m.GetElections())
 	return s
 }
 
@@ -70,6 +108,7 @@ func toPeer(m *adminpb.PeerStatus) raftdv.PeerState {
 		Member: m.GetMember(), URLs: list(m.GetUrls()), Path: m.GetPath(), ActiveSince: toTime(m.GetActiveSince()), Paused: m.GetPaused(),
 		Incarnation: m.GetIncarnation(), Wire: int(m.GetWire()), Features: m.GetFeatures(), Proven: m.GetProven(), Sealed: m.GetSealed(),
 		DialError: m.GetDialError(), SideError: m.GetSideError(), Links: []raftdv.PeerLinkState{},
+		Suspected: m.GetSuspected(), SuspectAfter: m.GetSuspectAfterMs(), ElectionMode: m.GetElectionMode(),
 	}
 	for _, l := range m.GetLinks() {
 		link := raftdv.PeerLinkState{
@@ -111,12 +150,17 @@ func FromEvent(e *raftdv.Event) *adminpb.Event {
 		m.What = &adminpb.Event_Link{Link: &adminpb.LinkEvent{Fabric: e.Link.Fabric, Up: e.Link.Up, Reason: e.Link.Reason}}
 	case e.Activity != nil:
 		m.What = &adminpb.Event_Activity{Activity: &adminpb.ActivityEvent{Heard: e.Activity.Heard, Reason: e.Activity.Reason}}
+	case e.Election != nil:
+		m.What = &adminpb.Event_Election{Election: &adminpb.ElectionEvent{
+			Kind: e.Election.Kind, Term: e.Election.Term, Attempt: int64(e.Election.Attempt), Reason: e.Election.Reason,
+			TookMs: e.Election.Took, DetectionMs: e.Election.Detection,
+		}}
 	}
 	return m
 }
 
 // ToEvent is the inverse of FromEvent. Of an event of a kind that is not known
-// here Path, Link and Activity are nil.
+// here Path, Link, Activity and Election are nil.
 func ToEvent(m *adminpb.Event) raftdv.Event {
 	e := raftdv.Event{Number: m.GetNumber(), Time: m.GetTime().AsTime(), Member: m.GetMember(), Peer: m.GetPeer()}
 	switch what := m.GetWhat().(type) {
@@ -126,6 +170,11 @@ func ToEvent(m *adminpb.Event) raftdv.Event {
 		e.Link = &raftdv.LinkEvent{Fabric: what.Link.GetFabric(), Up: what.Link.GetUp(), Reason: what.Link.GetReason()}
 	case *adminpb.Event_Activity:
 		e.Activity = &raftdv.ActivityEvent{Heard: what.Activity.GetHeard(), Reason: what.Activity.GetReason()}
+	case *adminpb.Event_Election:
+		e.Election = &raftdv.ElectionEvent{
+			Kind: what.Election.GetKind(), Term: what.Election.GetTerm(), Attempt: int(what.Election.GetAttempt()), Reason: what.Election.GetReason(),
+			Took: what.Election.GetTookMs(), Detection: what.Election.GetDetectionMs(),
+		}
 	}
 	return e
 }

@@ -15,23 +15,33 @@ import (
 
 	"github.com/raftdv/dv/raftdv"
 	"github.com/raftdv/dv/raftdv/admin/adminpb"
+	"github.com/raftdv/dv/raftdv/election"
 )
 
 // maxWatchers bounds the watchers of a process.
 const maxWatchers = 128
 
-// server answers for all transports of the process.
+// server answers for all transports of the process, on one listener.
 type server struct {
 	adminpb.UnimplementedAdminServer
-	watchers atomic.Int32
+	// permit is asked before anything is changed.
+	permit func(context.Context) error
 }
 
-// process is the one server of the process: the bound on watchers holds for all
-// listeners together.
-var process server
+// watchers of the process: the bound holds for all listeners together.
+var watchers atomic.Int32
 
-// Register adds the service to a gRPC server that is not serving yet.
-func Register(r grpc.ServiceRegistrar) { adminpb.RegisterAdminServer(r, &process) }
+// Register adds the service to a gRPC server that is not serving yet. permit
+// decides on each call that changes something; its error is the answer. Without
+// it all of them are refused.
+func Register(r grpc.ServiceRegistrar, permit func(context.Context) error) {
+	if permit == nil {
+		permit = func(context.Context) error {
+			return status.Error(codes.PermissionDenied, "nothing can be changed through this listener: ask at one of --listen-client-urls")
+		}
+	}
+	adminpb.RegisterAdminServer(r, &server{permit: permit})
+}
 
 // Paths are the patterns under which Handler belongs in an http.ServeMux.
 func Paths() []string {
@@ -42,7 +52,7 @@ func Paths() []string {
 // Handler serves the API, health and reflection over HTTP/2.
 var Handler = sync.OnceValue(func() http.Handler {
 	s := grpc.NewServer()
-	Register(s)
+	Register(s, nil)
 	h := health.NewServer() // serving, by default
 	h.SetServingStatus(adminpb.Admin_ServiceDesc.ServiceName, healthpb.HealthCheckResponse_SERVING)
 	healthpb.RegisterHealthServer(s, h)
@@ -59,11 +69,11 @@ func (s *server) Status(context.Context, *adminpb.StatusRequest) (*adminpb.Statu
 }
 
 func (s *server) Watch(r *adminpb.WatchRequest, stream grpc.ServerStreamingServer[adminpb.WatchResponse]) error {
-	if s.watchers.Add(1) > maxWatchers {
-		s.watchers.Add(-1)
+	if watchers.Add(1) > maxWatchers {
+		watchers.Add(-1)
 		return status.Errorf(codes.ResourceExhausted, "%d watchers are served at most: end one", maxWatchers)
 	}
-	defer s.watchers.Add(-1)
+	defer watchers.Add(-1)
 	after := r.GetAfter()
 	if last := raftdv.LastEvent(); after > last {
 		return status.Errorf(codes.OutOfRange, "event %d has not happened, the last one is %d: the process was restarted; ask for its Status anew", after, last)
@@ -88,4 +98,19 @@ func (s *server) Watch(r *adminpb.WatchRequest, stream grpc.ServerStreamingServe
 			return status.FromContextError(stream.Context().Err()).Err()
 		}
 	}
+}
+
+func (s *server) SetElections(ctx context.Context, r *adminpb.SetElectionsRequest) (*adminpb.SetElectionsResponse, error) {
+	if err := s.permit(ctx); err != nil {
+		return nil, err
+	}
+	mode, err := election.ParseMode(r.GetMode())
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	members, err := raftdv.SetAllElections(mode)
+	if err != nil {
+		return nil, status.Error(codes.FailedPrecondition, err.Error())
+	}
+	return &adminpb.SetElectionsResponse{Members: members}, nil
 }

@@ -1,6 +1,7 @@
 package plug
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -10,8 +11,11 @@ import (
 
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"go.etcd.io/etcd/client/pkg/v3/types"
+	"go.etcd.io/etcd/server/v3/auth"
 	"go.etcd.io/etcd/server/v3/config"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp"
 
@@ -138,8 +142,34 @@ func HandleDebug(mux *http.ServeMux) {
 }
 
 // HandleServices is called by the patched server for every gRPC server of
-// clients, and so shares their protection.
-func HandleServices(s *grpc.Server) { admin.Register(s) }
+// clients, and so shares their protection. With authentication on, only root may
+// change something.
+func HandleServices(s *grpc.Server, server any) { admin.Register(s, permitRoot(server)) }
+
+// authenticated is what the server is besides the raft of its transport.
+type authenticated interface {
+	AuthStore() auth.AuthStore
+	AuthInfoFromCtx(context.Context) (*auth.AuthInfo, error)
+}
+
+// permitRoot asks as etcd does for its own maintenance; nil for a server that
+// cannot be asked.
+func permitRoot(server any) func(context.Context) error {
+	a, ok := server.(authenticated)
+	if !ok {
+		return nil
+	}
+	return func(ctx context.Context) error {
+		who, err := a.AuthInfoFromCtx(ctx)
+		if err == nil {
+			err = a.AuthStore().IsAdminPermitted(who)
+		}
+		if err != nil {
+			return status.Error(codes.PermissionDenied, err.Error()+": only root may change this")
+		}
+		return nil
+	}
+}
 
 // ServeMetrics is called by the patched server in the place of http.Serve for
 // listeners of metrics: gRPC needs HTTP/2, in clear as well.

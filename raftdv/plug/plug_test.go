@@ -1,6 +1,7 @@
 package plug
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"net/http"
@@ -12,18 +13,25 @@ import (
 
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/client/pkg/v3/types"
+	"go.etcd.io/etcd/server/v3/auth"
 	"go.etcd.io/etcd/server/v3/config"
+	"go.etcd.io/etcd/server/v3/etcdserver/api"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/snap"
 	stats "go.etcd.io/etcd/server/v3/etcdserver/api/v2stats"
 
+	"github.com/raftdv/dv/fabric"
 	"github.com/raftdv/dv/raftdv"
 	"github.com/raftdv/dv/raftdv/admin/adminpb"
+	"github.com/raftdv/dv/raftdv/election"
 )
 
 // reset gives a test a process that nothing was configured in.
@@ -79,8 +87,13 @@ func TestReplaceKeepsEveryParameter(t *testing.T) {
 type noRaft struct{ rafthttp.Raft }
 
 func TestReplaceKeepsEverySetting(t *testing.T) {
-	got := replace(everything, config.ServerConfig{DataDir: "d"}, &rafthttp.Transport{}).Config
+	got := replace(everything, config.ServerConfig{DataDir: "d", PreVote: true, TickMs: 100, ElectionTicks: 15}, &rafthttp.Transport{}).Config
+	if got.Members == nil {
+		t.Error("nobody tells the members")
+	}
+	got.Members = nil // functions cannot be compared
 	want := raftdv.Config{
+		Elections: election.Observe, CheckQuorum: true, PreVote: true, ElectionTimeout: 1500 * time.Millisecond,
 		Require: true, Fabrics: []string{"stream", "shm", "udp"}, ShmDir: "/run/dv", ListenUDP: "127.0.0.1:1", AdvertiseUDP: "127.0.0.1:2",
 		TrustFabric: true, ControlTimeout: 2 * time.Second, IncarnationFile: "d/member/dv-incarnation",
 	}
@@ -210,8 +223,69 @@ func TestServeMetrics(t *testing.T) {
 
 func TestHandleServices(t *testing.T) {
 	s := grpc.NewServer()
-	HandleServices(s)
+	HandleServices(s, nil)
 	if _, ok := s.GetServiceInfo()["raftdv.v1.Admin"]; !ok {
 		t.Errorf("services: %v", s.GetServiceInfo())
+	}
+}
+
+// guarded is a server whose authentication is on for everybody but root.
+type (
+	someAuth    = auth.AuthStore
+	someCluster = api.Cluster
+)
+
+type guarded struct {
+	someAuth
+	who string
+	err error
+}
+
+func (g guarded) AuthStore() auth.AuthStore { return g }
+func (g guarded) AuthInfoFromCtx(context.Context) (*auth.AuthInfo, error) {
+	return &auth.AuthInfo{Username: g.who}, g.err
+}
+
+func (g guarded) IsAdminPermitted(i *auth.AuthInfo) error {
+	if i.Username != "root" {
+		return auth.ErrPermissionDenied
+	}
+	return nil
+}
+
+func TestOnlyRootMayChange(t *testing.T) {
+	for _, c := range []struct {
+		server guarded
+		want   codes.Code
+	}{
+		{guarded{who: "root"}, codes.OK},
+		{guarded{who: "alice"}, codes.PermissionDenied},
+		{guarded{who: "root", err: auth.ErrInvalidAuthToken}, codes.PermissionDenied},
+	} {
+		if err := permitRoot(c.server)(t.Context()); status.Code(err) != c.want {
+			t.Errorf("%+v: %v, want %v", c.server, err, c.want)
+		}
+	}
+	if permitRoot("no server") != nil {
+		t.Error("somebody who cannot be asked permits")
+	}
+}
+
+// voting is a server with two voters and a learner.
+type voting struct{ someCluster }
+
+func (v voting) Cluster() api.Cluster { return v }
+func (v voting) Members() []*membership.Member {
+	learner := &membership.Member{ID: 3, RaftAttributes: membership.RaftAttributes{IsLearner: true}}
+	return []*membership.Member{{ID: 1}, {ID: 2}, learner}
+}
+
+func TestMembersOf(t *testing.T) {
+	want := election.Members{Voters: []fabric.MemberID{1, 2}, Learners: []fabric.MemberID{3}}
+	if got := membersOf(voting{})(); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if got := membersOf("no server")(); !reflect.DeepEqual(got, election.Members{}) {
+		t.Errorf("of no server: %+v", got)
 	}
 }

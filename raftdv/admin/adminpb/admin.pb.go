@@ -136,8 +136,10 @@ type MemberStatus struct {
 	// Features that every member of the cluster has.
 	ClusterFeatures []string `protobuf:"bytes,9,rep,name=cluster_features,json=clusterFeatures,proto3" json:"cluster_features,omitempty"`
 	// Best first.
-	Fabrics       []*FabricStatus `protobuf:"bytes,10,rep,name=fabrics,proto3" json:"fabrics,omitempty"`
-	Peers         []*PeerStatus   `protobuf:"bytes,11,rep,name=peers,proto3" json:"peers,omitempty"`
+	Fabrics []*FabricStatus `protobuf:"bytes,10,rep,name=fabrics,proto3" json:"fabrics,omitempty"`
+	Peers   []*PeerStatus   `protobuf:"bytes,11,rep,name=peers,proto3" json:"peers,omitempty"`
+	// Absent where the transport does not know the voters.
+	Elections     *ElectionStatus `protobuf:"bytes,12,opt,name=elections,proto3" json:"elections,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -249,6 +251,280 @@ func (x *MemberStatus) GetPeers() []*PeerStatus {
 	return nil
 }
 
+func (x *MemberStatus) GetElections() *ElectionStatus {
+	if x != nil {
+		return x.Elections
+	}
+	return nil
+}
+
+// What a member knows of elections.
+type ElectionStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In force: "off", "observe" or "on".
+	Mode string `protobuf:"bytes,1,opt,name=mode,proto3" json:"mode,omitempty"`
+	// That was set.
+	Wanted string `protobuf:"bytes,2,opt,name=wanted,proto3" json:"wanted,omitempty"`
+	// Why the mode in force is another one than wanted.
+	Why string `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
+	// The highest term that is known.
+	Term uint64 `protobuf:"varint,4,opt,name=term,proto3" json:"term,omitempty"`
+	// Who leads in it, or campaigns; empty if nobody.
+	Claimant string `protobuf:"bytes,5,opt,name=claimant,proto3" json:"claimant,omitempty"`
+	Leads    bool   `protobuf:"varint,6,opt,name=leads,proto3" json:"leads,omitempty"`
+	// The member suspects the claimant.
+	Suspects bool `protobuf:"varint,7,opt,name=suspects,proto3" json:"suspects,omitempty"`
+	// An election is on.
+	Electing bool `protobuf:"varint,8,opt,name=electing,proto3" json:"electing,omitempty"`
+	// Why the member would endorse nobody now; empty if it would.
+	Abstains string `protobuf:"bytes,9,opt,name=abstains,proto3" json:"abstains,omitempty"`
+	// Messages that are kept from raft now.
+	Held int64 `protobuf:"varint,10,opt,name=held,proto3" json:"held,omitempty"`
+	// Elections that the member saw from their start to a leader.
+	Elections uint64 `protobuf:"varint,11,opt,name=elections,proto3" json:"elections,omitempty"`
+	// Members that it suspected by silence and that lived.
+	FalseSuspicions uint64 `protobuf:"varint,12,opt,name=false_suspicions,json=falseSuspicions,proto3" json:"false_suspicions,omitempty"`
+	// The last one of those.
+	Last          *LastElection `protobuf:"bytes,13,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ElectionStatus) Reset() {
+	*x = ElectionStatus{}
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ElectionStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ElectionStatus) ProtoMessage() {}
+
+func (x *ElectionStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ElectionStatus.ProtoReflect.Descriptor instead.
+func (*ElectionStatus) Descriptor() ([]byte, []int) {
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ElectionStatus) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
+func (x *ElectionStatus) GetWanted() string {
+	if x != nil {
+		return x.Wanted
+	}
+	return ""
+}
+
+func (x *ElectionStatus) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *ElectionStatus) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *ElectionStatus) GetClaimant() string {
+	if x != nil {
+		return x.Claimant
+	}
+	return ""
+}
+
+func (x *ElectionStatus) GetLeads() bool {
+	if x != nil {
+		return x.Leads
+	}
+	return false
+}
+
+func (x *ElectionStatus) GetSuspects() bool {
+	if x != nil {
+		return x.Suspects
+	}
+	return false
+}
+
+func (x *ElectionStatus) GetElecting() bool {
+	if x != nil {
+		return x.Electing
+	}
+	return false
+}
+
+func (x *ElectionStatus) GetAbstains() string {
+	if x != nil {
+		return x.Abstains
+	}
+	return ""
+}
+
+func (x *ElectionStatus) GetHeld() int64 {
+	if x != nil {
+		return x.Held
+	}
+	return 0
+}
+
+func (x *ElectionStatus) GetElections() uint64 {
+	if x != nil {
+		return x.Elections
+	}
+	return 0
+}
+
+func (x *ElectionStatus) GetFalseSuspicions() uint64 {
+	if x != nil {
+		return x.FalseSuspicions
+	}
+	return 0
+}
+
+func (x *ElectionStatus) GetLast() *LastElection {
+	if x != nil {
+		return x.Last
+	}
+	return nil
+}
+
+// An election that has ended.
+type LastElection struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Ended  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=ended,proto3" json:"ended,omitempty"`
+	Term   uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	Leader string                 `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"`
+	// Whom the member endorsed last in it; empty if nobody.
+	Nominee string `protobuf:"bytes,4,opt,name=nominee,proto3" json:"nominee,omitempty"`
+	// The leader or candidate before, and why the member suspected it.
+	Lost   string `protobuf:"bytes,5,opt,name=lost,proto3" json:"lost,omitempty"`
+	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Campaigns that the member was asked for its vote in, or its own.
+	Rounds int64 `protobuf:"varint,7,opt,name=rounds,proto3" json:"rounds,omitempty"`
+	// From the last sign of the old leader to the suspicion of a majority.
+	DetectionMs float64 `protobuf:"fixed64,8,opt,name=detection_ms,json=detectionMs,proto3" json:"detection_ms,omitempty"`
+	// From there to a leader.
+	TookMs        float64 `protobuf:"fixed64,9,opt,name=took_ms,json=tookMs,proto3" json:"took_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LastElection) Reset() {
+	*x = LastElection{}
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LastElection) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LastElection) ProtoMessage() {}
+
+func (x *LastElection) ProtoReflect() protoreflect.Message {
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LastElection.ProtoReflect.Descriptor instead.
+func (*LastElection) Descriptor() ([]byte, []int) {
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *LastElection) GetEnded() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Ended
+	}
+	return nil
+}
+
+func (x *LastElection) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *LastElection) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
+func (x *LastElection) GetNominee() string {
+	if x != nil {
+		return x.Nominee
+	}
+	return ""
+}
+
+func (x *LastElection) GetLost() string {
+	if x != nil {
+		return x.Lost
+	}
+	return ""
+}
+
+func (x *LastElection) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *LastElection) GetRounds() int64 {
+	if x != nil {
+		return x.Rounds
+	}
+	return 0
+}
+
+func (x *LastElection) GetDetectionMs() float64 {
+	if x != nil {
+		return x.DetectionMs
+	}
+	return 0
+}
+
+func (x *LastElection) GetTookMs() float64 {
+	if x != nil {
+		return x.TookMs
+	}
+	return 0
+}
+
 // One fabric of a member.
 type FabricStatus struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -264,7 +540,7 @@ type FabricStatus struct {
 
 func (x *FabricStatus) Reset() {
 	*x = FabricStatus{}
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[3]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -276,7 +552,7 @@ func (x *FabricStatus) String() string {
 func (*FabricStatus) ProtoMessage() {}
 
 func (x *FabricStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[3]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -289,7 +565,7 @@ func (x *FabricStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricStatus.ProtoReflect.Descriptor instead.
 func (*FabricStatus) Descriptor() ([]byte, []int) {
-	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{3}
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *FabricStatus) GetName() string {
@@ -341,15 +617,21 @@ type PeerStatus struct {
 	// Why there is no control stream to the peer's URL.
 	DialError string `protobuf:"bytes,11,opt,name=dial_error,json=dialError,proto3" json:"dial_error,omitempty"`
 	// Why a side fabric has no session with this peer.
-	SideError     string        `protobuf:"bytes,12,opt,name=side_error,json=sideError,proto3" json:"side_error,omitempty"`
-	Links         []*LinkStatus `protobuf:"bytes,13,rep,name=links,proto3" json:"links,omitempty"`
+	SideError string        `protobuf:"bytes,12,opt,name=side_error,json=sideError,proto3" json:"side_error,omitempty"`
+	Links     []*LinkStatus `protobuf:"bytes,13,rep,name=links,proto3" json:"links,omitempty"`
+	// It was not heard for suspect_after_ms, or its connection was closed.
+	Suspected bool `protobuf:"varint,14,opt,name=suspected,proto3" json:"suspected,omitempty"`
+	// As adapted to the pauses that were observed.
+	SuspectAfterMs float64 `protobuf:"fixed64,15,opt,name=suspect_after_ms,json=suspectAfterMs,proto3" json:"suspect_after_ms,omitempty"`
+	// What the peer says of its arbiter: "off", "observe" or "on".
+	ElectionMode  string `protobuf:"bytes,16,opt,name=election_mode,json=electionMode,proto3" json:"election_mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PeerStatus) Reset() {
 	*x = PeerStatus{}
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[4]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -361,7 +643,7 @@ func (x *PeerStatus) String() string {
 func (*PeerStatus) ProtoMessage() {}
 
 func (x *PeerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[4]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -374,7 +656,7 @@ func (x *PeerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerStatus.ProtoReflect.Descriptor instead.
 func (*PeerStatus) Descriptor() ([]byte, []int) {
-	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{4}
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *PeerStatus) GetMember() string {
@@ -468,6 +750,27 @@ func (x *PeerStatus) GetLinks() []*LinkStatus {
 	return nil
 }
 
+func (x *PeerStatus) GetSuspected() bool {
+	if x != nil {
+		return x.Suspected
+	}
+	return false
+}
+
+func (x *PeerStatus) GetSuspectAfterMs() float64 {
+	if x != nil {
+		return x.SuspectAfterMs
+	}
+	return 0
+}
+
+func (x *PeerStatus) GetElectionMode() string {
+	if x != nil {
+		return x.ElectionMode
+	}
+	return ""
+}
+
 // A peer's link on one fabric. Counters begin when the fabric was opened.
 type LinkStatus struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -488,7 +791,7 @@ type LinkStatus struct {
 
 func (x *LinkStatus) Reset() {
 	*x = LinkStatus{}
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[5]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -500,7 +803,7 @@ func (x *LinkStatus) String() string {
 func (*LinkStatus) ProtoMessage() {}
 
 func (x *LinkStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[5]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -513,7 +816,7 @@ func (x *LinkStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkStatus.ProtoReflect.Descriptor instead.
 func (*LinkStatus) Descriptor() ([]byte, []int) {
-	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{5}
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *LinkStatus) GetFabric() string {
@@ -598,7 +901,7 @@ type LaneStatus struct {
 
 func (x *LaneStatus) Reset() {
 	*x = LaneStatus{}
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[6]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -610,7 +913,7 @@ func (x *LaneStatus) String() string {
 func (*LaneStatus) ProtoMessage() {}
 
 func (x *LaneStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[6]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -623,7 +926,7 @@ func (x *LaneStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneStatus.ProtoReflect.Descriptor instead.
 func (*LaneStatus) Descriptor() ([]byte, []int) {
-	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{6}
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *LaneStatus) GetLane() string {
@@ -682,6 +985,96 @@ func (x *LaneStatus) GetCreditBytes() int64 {
 	return 0
 }
 
+type SetElectionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "off", "observe" or "on".
+	Mode          string `protobuf:"bytes,1,opt,name=mode,proto3" json:"mode,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetElectionsRequest) Reset() {
+	*x = SetElectionsRequest{}
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetElectionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetElectionsRequest) ProtoMessage() {}
+
+func (x *SetElectionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetElectionsRequest.ProtoReflect.Descriptor instead.
+func (*SetElectionsRequest) Descriptor() ([]byte, []int) {
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *SetElectionsRequest) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
+type SetElectionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ids of the members that were switched.
+	Members       []string `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetElectionsResponse) Reset() {
+	*x = SetElectionsResponse{}
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetElectionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetElectionsResponse) ProtoMessage() {}
+
+func (x *SetElectionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetElectionsResponse.ProtoReflect.Descriptor instead.
+func (*SetElectionsResponse) Descriptor() ([]byte, []int) {
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *SetElectionsResponse) GetMembers() []string {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
 type WatchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Events with greater numbers are told, as far as they are kept: the last
@@ -693,7 +1086,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[7]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -705,7 +1098,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[7]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -718,7 +1111,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{7}
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *WatchRequest) GetAfter() uint64 {
@@ -742,7 +1135,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[8]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -754,7 +1147,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[8]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -767,7 +1160,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{8}
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WatchResponse) GetWhat() isWatchResponse_What {
@@ -826,6 +1219,7 @@ type Event struct {
 	//	*Event_Path
 	//	*Event_Link
 	//	*Event_Activity
+	//	*Event_Election
 	What          isEvent_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -833,7 +1227,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[9]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -845,7 +1239,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[9]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -858,7 +1252,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{9}
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Event) GetNumber() uint64 {
@@ -923,6 +1317,15 @@ func (x *Event) GetActivity() *ActivityEvent {
 	return nil
 }
 
+func (x *Event) GetElection() *ElectionEvent {
+	if x != nil {
+		if x, ok := x.What.(*Event_Election); ok {
+			return x.Election
+		}
+	}
+	return nil
+}
+
 type isEvent_What interface {
 	isEvent_What()
 }
@@ -939,11 +1342,105 @@ type Event_Activity struct {
 	Activity *ActivityEvent `protobuf:"bytes,7,opt,name=activity,proto3,oneof"`
 }
 
+type Event_Election struct {
+	Election *ElectionEvent `protobuf:"bytes,8,opt,name=election,proto3,oneof"`
+}
+
 func (*Event_Path) isEvent_What() {}
 
 func (*Event_Link) isEvent_What() {}
 
 func (*Event_Activity) isEvent_What() {}
+
+func (*Event_Election) isEvent_What() {}
+
+// Something happened in an election, or to the suspicion that may lead to one.
+// The event's peer is whom it is about, empty if nobody.
+type ElectionEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "suspected", "false-suspicion", "started", "endorsed", "nominated", "failed",
+	// "round", "elected", "abstained", "gave-up", "refused-term", "late" or "overflow".
+	Kind          string  `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Term          uint64  `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	Attempt       int64   `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Reason        string  `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	TookMs        float64 `protobuf:"fixed64,5,opt,name=took_ms,json=tookMs,proto3" json:"took_ms,omitempty"`
+	DetectionMs   float64 `protobuf:"fixed64,6,opt,name=detection_ms,json=detectionMs,proto3" json:"detection_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ElectionEvent) Reset() {
+	*x = ElectionEvent{}
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ElectionEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ElectionEvent) ProtoMessage() {}
+
+func (x *ElectionEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ElectionEvent.ProtoReflect.Descriptor instead.
+func (*ElectionEvent) Descriptor() ([]byte, []int) {
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ElectionEvent) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *ElectionEvent) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *ElectionEvent) GetAttempt() int64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *ElectionEvent) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ElectionEvent) GetTookMs() float64 {
+	if x != nil {
+		return x.TookMs
+	}
+	return 0
+}
+
+func (x *ElectionEvent) GetDetectionMs() float64 {
+	if x != nil {
+		return x.DetectionMs
+	}
+	return 0
+}
 
 // Messages to the peer take another road.
 type PathEvent struct {
@@ -958,7 +1455,7 @@ type PathEvent struct {
 
 func (x *PathEvent) Reset() {
 	*x = PathEvent{}
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[10]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -970,7 +1467,7 @@ func (x *PathEvent) String() string {
 func (*PathEvent) ProtoMessage() {}
 
 func (x *PathEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[10]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -983,7 +1480,7 @@ func (x *PathEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathEvent.ProtoReflect.Descriptor instead.
 func (*PathEvent) Descriptor() ([]byte, []int) {
-	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{10}
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PathEvent) GetFrom() string {
@@ -1019,7 +1516,7 @@ type LinkEvent struct {
 
 func (x *LinkEvent) Reset() {
 	*x = LinkEvent{}
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[11]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1031,7 +1528,7 @@ func (x *LinkEvent) String() string {
 func (*LinkEvent) ProtoMessage() {}
 
 func (x *LinkEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[11]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1044,7 +1541,7 @@ func (x *LinkEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkEvent.ProtoReflect.Descriptor instead.
 func (*LinkEvent) Descriptor() ([]byte, []int) {
-	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{11}
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *LinkEvent) GetFabric() string {
@@ -1079,7 +1576,7 @@ type ActivityEvent struct {
 
 func (x *ActivityEvent) Reset() {
 	*x = ActivityEvent{}
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[12]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1091,7 +1588,7 @@ func (x *ActivityEvent) String() string {
 func (*ActivityEvent) ProtoMessage() {}
 
 func (x *ActivityEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[12]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1104,7 +1601,7 @@ func (x *ActivityEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivityEvent.ProtoReflect.Descriptor instead.
 func (*ActivityEvent) Descriptor() ([]byte, []int) {
-	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{12}
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ActivityEvent) GetHeard() bool {
@@ -1130,7 +1627,7 @@ const file_raftdv_admin_adminpb_admin_proto_rawDesc = "" +
 	"\x0eStatusResponse\x121\n" +
 	"\amembers\x18\x01 \x03(\v2\x17.raftdv.v1.MemberStatusR\amembers\x12\x1d\n" +
 	"\n" +
-	"last_event\x18\x02 \x01(\x04R\tlastEvent\"\x8f\x03\n" +
+	"last_event\x18\x02 \x01(\x04R\tlastEvent\"\xc8\x03\n" +
 	"\fMemberStatus\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x18\n" +
 	"\acluster\x18\x02 \x01(\tR\acluster\x12 \n" +
@@ -1143,12 +1640,38 @@ const file_raftdv_admin_adminpb_admin_proto_rawDesc = "" +
 	"\x10cluster_features\x18\t \x03(\tR\x0fclusterFeatures\x121\n" +
 	"\afabrics\x18\n" +
 	" \x03(\v2\x17.raftdv.v1.FabricStatusR\afabrics\x12+\n" +
-	"\x05peers\x18\v \x03(\v2\x15.raftdv.v1.PeerStatusR\x05peers\"o\n" +
+	"\x05peers\x18\v \x03(\v2\x15.raftdv.v1.PeerStatusR\x05peers\x127\n" +
+	"\telections\x18\f \x01(\v2\x19.raftdv.v1.ElectionStatusR\telections\"\xf2\x02\n" +
+	"\x0eElectionStatus\x12\x12\n" +
+	"\x04mode\x18\x01 \x01(\tR\x04mode\x12\x16\n" +
+	"\x06wanted\x18\x02 \x01(\tR\x06wanted\x12\x10\n" +
+	"\x03why\x18\x03 \x01(\tR\x03why\x12\x12\n" +
+	"\x04term\x18\x04 \x01(\x04R\x04term\x12\x1a\n" +
+	"\bclaimant\x18\x05 \x01(\tR\bclaimant\x12\x14\n" +
+	"\x05leads\x18\x06 \x01(\bR\x05leads\x12\x1a\n" +
+	"\bsuspects\x18\a \x01(\bR\bsuspects\x12\x1a\n" +
+	"\belecting\x18\b \x01(\bR\belecting\x12\x1a\n" +
+	"\babstains\x18\t \x01(\tR\babstains\x12\x12\n" +
+	"\x04held\x18\n" +
+	" \x01(\x03R\x04held\x12\x1c\n" +
+	"\telections\x18\v \x01(\x04R\telections\x12)\n" +
+	"\x10false_suspicions\x18\f \x01(\x04R\x0ffalseSuspicions\x12+\n" +
+	"\x04last\x18\r \x01(\v2\x17.raftdv.v1.LastElectionR\x04last\"\x86\x02\n" +
+	"\fLastElection\x120\n" +
+	"\x05ended\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05ended\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x16\n" +
+	"\x06leader\x18\x03 \x01(\tR\x06leader\x12\x18\n" +
+	"\anominee\x18\x04 \x01(\tR\anominee\x12\x12\n" +
+	"\x04lost\x18\x05 \x01(\tR\x04lost\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06rounds\x18\a \x01(\x03R\x06rounds\x12!\n" +
+	"\fdetection_ms\x18\b \x01(\x01R\vdetectionMs\x12\x17\n" +
+	"\atook_ms\x18\t \x01(\x01R\x06tookMs\"o\n" +
 	"\fFabricStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x1b\n" +
 	"\tmax_frame\x18\x03 \x01(\x03R\bmaxFrame\x12\x14\n" +
-	"\x05error\x18\x04 \x01(\tR\x05error\"\x90\x03\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\"\xfd\x03\n" +
 	"\n" +
 	"PeerStatus\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x12\n" +
@@ -1166,7 +1689,10 @@ const file_raftdv_admin_adminpb_admin_proto_rawDesc = "" +
 	"dial_error\x18\v \x01(\tR\tdialError\x12\x1d\n" +
 	"\n" +
 	"side_error\x18\f \x01(\tR\tsideError\x12+\n" +
-	"\x05links\x18\r \x03(\v2\x15.raftdv.v1.LinkStatusR\x05links\"\x96\x02\n" +
+	"\x05links\x18\r \x03(\v2\x15.raftdv.v1.LinkStatusR\x05links\x12\x1c\n" +
+	"\tsuspected\x18\x0e \x01(\bR\tsuspected\x12(\n" +
+	"\x10suspect_after_ms\x18\x0f \x01(\x01R\x0esuspectAfterMs\x12#\n" +
+	"\relection_mode\x18\x10 \x01(\tR\felectionMode\"\x96\x02\n" +
 	"\n" +
 	"LinkStatus\x12\x16\n" +
 	"\x06fabric\x18\x01 \x01(\tR\x06fabric\x12\x0e\n" +
@@ -1188,13 +1714,17 @@ const file_raftdv_admin_adminpb_admin_proto_rawDesc = "" +
 	"\tno_credit\x18\x05 \x01(\x04R\bnoCredit\x12\x16\n" +
 	"\x06queued\x18\x06 \x01(\x03R\x06queued\x12!\n" +
 	"\fqueued_bytes\x18\a \x01(\x03R\vqueuedBytes\x12!\n" +
-	"\fcredit_bytes\x18\b \x01(\x03R\vcreditBytes\"$\n" +
+	"\fcredit_bytes\x18\b \x01(\x03R\vcreditBytes\")\n" +
+	"\x13SetElectionsRequest\x12\x12\n" +
+	"\x04mode\x18\x01 \x01(\tR\x04mode\"0\n" +
+	"\x14SetElectionsResponse\x12\x18\n" +
+	"\amembers\x18\x01 \x03(\tR\amembers\"$\n" +
 	"\fWatchRequest\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\x04R\x05after\"[\n" +
 	"\rWatchResponse\x12(\n" +
 	"\x05event\x18\x01 \x01(\v2\x10.raftdv.v1.EventH\x00R\x05event\x12\x18\n" +
 	"\x06missed\x18\x02 \x01(\x04H\x00R\x06missedB\x06\n" +
-	"\x04what\"\x93\x02\n" +
+	"\x04what\"\xcb\x02\n" +
 	"\x05Event\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
@@ -1202,8 +1732,16 @@ const file_raftdv_admin_adminpb_admin_proto_rawDesc = "" +
 	"\x04peer\x18\x04 \x01(\tR\x04peer\x12*\n" +
 	"\x04path\x18\x05 \x01(\v2\x14.raftdv.v1.PathEventH\x00R\x04path\x12*\n" +
 	"\x04link\x18\x06 \x01(\v2\x14.raftdv.v1.LinkEventH\x00R\x04link\x126\n" +
-	"\bactivity\x18\a \x01(\v2\x18.raftdv.v1.ActivityEventH\x00R\bactivityB\x06\n" +
-	"\x04what\"G\n" +
+	"\bactivity\x18\a \x01(\v2\x18.raftdv.v1.ActivityEventH\x00R\bactivity\x126\n" +
+	"\belection\x18\b \x01(\v2\x18.raftdv.v1.ElectionEventH\x00R\belectionB\x06\n" +
+	"\x04what\"\xa5\x01\n" +
+	"\rElectionEvent\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x18\n" +
+	"\aattempt\x18\x03 \x01(\x03R\aattempt\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x17\n" +
+	"\atook_ms\x18\x05 \x01(\x01R\x06tookMs\x12!\n" +
+	"\fdetection_ms\x18\x06 \x01(\x01R\vdetectionMs\"G\n" +
 	"\tPathEvent\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x16\n" +
@@ -1214,10 +1752,11 @@ const file_raftdv_admin_adminpb_admin_proto_rawDesc = "" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"=\n" +
 	"\rActivityEvent\x12\x14\n" +
 	"\x05heard\x18\x01 \x01(\bR\x05heard\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason2\x84\x01\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason2\xd5\x01\n" +
 	"\x05Admin\x12=\n" +
 	"\x06Status\x12\x18.raftdv.v1.StatusRequest\x1a\x19.raftdv.v1.StatusResponse\x12<\n" +
-	"\x05Watch\x12\x17.raftdv.v1.WatchRequest\x1a\x18.raftdv.v1.WatchResponse0\x01B+Z)github.com/raftdv/dv/raftdv/admin/adminpbb\x06proto3"
+	"\x05Watch\x12\x17.raftdv.v1.WatchRequest\x1a\x18.raftdv.v1.WatchResponse0\x01\x12O\n" +
+	"\fSetElections\x12\x1e.raftdv.v1.SetElectionsRequest\x1a\x1f.raftdv.v1.SetElectionsResponseB+Z)github.com/raftdv/dv/raftdv/admin/adminpbb\x06proto3"
 
 var (
 	file_raftdv_admin_adminpb_admin_proto_rawDescOnce sync.Once
@@ -1231,45 +1770,56 @@ func file_raftdv_admin_adminpb_admin_proto_rawDescGZIP() []byte {
 	return file_raftdv_admin_adminpb_admin_proto_rawDescData
 }
 
-var file_raftdv_admin_adminpb_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_raftdv_admin_adminpb_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_raftdv_admin_adminpb_admin_proto_goTypes = []any{
 	(*StatusRequest)(nil),         // 0: raftdv.v1.StatusRequest
 	(*StatusResponse)(nil),        // 1: raftdv.v1.StatusResponse
 	(*MemberStatus)(nil),          // 2: raftdv.v1.MemberStatus
-	(*FabricStatus)(nil),          // 3: raftdv.v1.FabricStatus
-	(*PeerStatus)(nil),            // 4: raftdv.v1.PeerStatus
-	(*LinkStatus)(nil),            // 5: raftdv.v1.LinkStatus
-	(*LaneStatus)(nil),            // 6: raftdv.v1.LaneStatus
-	(*WatchRequest)(nil),          // 7: raftdv.v1.WatchRequest
-	(*WatchResponse)(nil),         // 8: raftdv.v1.WatchResponse
-	(*Event)(nil),                 // 9: raftdv.v1.Event
-	(*PathEvent)(nil),             // 10: raftdv.v1.PathEvent
-	(*LinkEvent)(nil),             // 11: raftdv.v1.LinkEvent
-	(*ActivityEvent)(nil),         // 12: raftdv.v1.ActivityEvent
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(*ElectionStatus)(nil),        // 3: raftdv.v1.ElectionStatus
+	(*LastElection)(nil),          // 4: raftdv.v1.LastElection
+	(*FabricStatus)(nil),          // 5: raftdv.v1.FabricStatus
+	(*PeerStatus)(nil),            // 6: raftdv.v1.PeerStatus
+	(*LinkStatus)(nil),            // 7: raftdv.v1.LinkStatus
+	(*LaneStatus)(nil),            // 8: raftdv.v1.LaneStatus
+	(*SetElectionsRequest)(nil),   // 9: raftdv.v1.SetElectionsRequest
+	(*SetElectionsResponse)(nil),  // 10: raftdv.v1.SetElectionsResponse
+	(*WatchRequest)(nil),          // 11: raftdv.v1.WatchRequest
+	(*WatchResponse)(nil),         // 12: raftdv.v1.WatchResponse
+	(*Event)(nil),                 // 13: raftdv.v1.Event
+	(*ElectionEvent)(nil),         // 14: raftdv.v1.ElectionEvent
+	(*PathEvent)(nil),             // 15: raftdv.v1.PathEvent
+	(*LinkEvent)(nil),             // 16: raftdv.v1.LinkEvent
+	(*ActivityEvent)(nil),         // 17: raftdv.v1.ActivityEvent
+	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
 }
 var file_raftdv_admin_adminpb_admin_proto_depIdxs = []int32{
 	2,  // 0: raftdv.v1.StatusResponse.members:type_name -> raftdv.v1.MemberStatus
-	13, // 1: raftdv.v1.MemberStatus.started:type_name -> google.protobuf.Timestamp
-	3,  // 2: raftdv.v1.MemberStatus.fabrics:type_name -> raftdv.v1.FabricStatus
-	4,  // 3: raftdv.v1.MemberStatus.peers:type_name -> raftdv.v1.PeerStatus
-	13, // 4: raftdv.v1.PeerStatus.active_since:type_name -> google.protobuf.Timestamp
-	5,  // 5: raftdv.v1.PeerStatus.links:type_name -> raftdv.v1.LinkStatus
-	6,  // 6: raftdv.v1.LinkStatus.lanes:type_name -> raftdv.v1.LaneStatus
-	9,  // 7: raftdv.v1.WatchResponse.event:type_name -> raftdv.v1.Event
-	13, // 8: raftdv.v1.Event.time:type_name -> google.protobuf.Timestamp
-	10, // 9: raftdv.v1.Event.path:type_name -> raftdv.v1.PathEvent
-	11, // 10: raftdv.v1.Event.link:type_name -> raftdv.v1.LinkEvent
-	12, // 11: raftdv.v1.Event.activity:type_name -> raftdv.v1.ActivityEvent
-	0,  // 12: raftdv.v1.Admin.Status:input_type -> raftdv.v1.StatusRequest
-	7,  // 13: raftdv.v1.Admin.Watch:input_type -> raftdv.v1.WatchRequest
-	1,  // 14: raftdv.v1.Admin.Status:output_type -> raftdv.v1.StatusResponse
-	8,  // 15: raftdv.v1.Admin.Watch:output_type -> raftdv.v1.WatchResponse
-	14, // [14:16] is the sub-list for method output_type
-	12, // [12:14] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	18, // 1: raftdv.v1.MemberStatus.started:type_name -> google.protobuf.Timestamp
+	5,  // 2: raftdv.v1.MemberStatus.fabrics:type_name -> raftdv.v1.FabricStatus
+	6,  // 3: raftdv.v1.MemberStatus.peers:type_name -> raftdv.v1.PeerStatus
+	3,  // 4: raftdv.v1.MemberStatus.elections:type_name -> raftdv.v1.ElectionStatus
+	4,  // 5: raftdv.v1.ElectionStatus.last:type_name -> raftdv.v1.LastElection
+	18, // 6: raftdv.v1.LastElection.ended:type_name -> google.protobuf.Timestamp
+	18, // 7: raftdv.v1.PeerStatus.active_since:type_name -> google.protobuf.Timestamp
+	7,  // 8: raftdv.v1.PeerStatus.links:type_name -> raftdv.v1.LinkStatus
+	8,  // 9: raftdv.v1.LinkStatus.lanes:type_name -> raftdv.v1.LaneStatus
+	13, // 10: raftdv.v1.WatchResponse.event:type_name -> raftdv.v1.Event
+	18, // 11: raftdv.v1.Event.time:type_name -> google.protobuf.Timestamp
+	15, // 12: raftdv.v1.Event.path:type_name -> raftdv.v1.PathEvent
+	16, // 13: raftdv.v1.Event.link:type_name -> raftdv.v1.LinkEvent
+	17, // 14: raftdv.v1.Event.activity:type_name -> raftdv.v1.ActivityEvent
+	14, // 15: raftdv.v1.Event.election:type_name -> raftdv.v1.ElectionEvent
+	0,  // 16: raftdv.v1.Admin.Status:input_type -> raftdv.v1.StatusRequest
+	11, // 17: raftdv.v1.Admin.Watch:input_type -> raftdv.v1.WatchRequest
+	9,  // 18: raftdv.v1.Admin.SetElections:input_type -> raftdv.v1.SetElectionsRequest
+	1,  // 19: raftdv.v1.Admin.Status:output_type -> raftdv.v1.StatusResponse
+	12, // 20: raftdv.v1.Admin.Watch:output_type -> raftdv.v1.WatchResponse
+	10, // 21: raftdv.v1.Admin.SetElections:output_type -> raftdv.v1.SetElectionsResponse
+	19, // [19:22] is the sub-list for method output_type
+	16, // [16:19] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_raftdv_admin_adminpb_admin_proto_init() }
@@ -1277,14 +1827,15 @@ func file_raftdv_admin_adminpb_admin_proto_init() {
 	if File_raftdv_admin_adminpb_admin_proto != nil {
 		return
 	}
-	file_raftdv_admin_adminpb_admin_proto_msgTypes[8].OneofWrappers = []any{
+	file_raftdv_admin_adminpb_admin_proto_msgTypes[12].OneofWrappers = []any{
 		(*WatchResponse_Event)(nil),
 		(*WatchResponse_Missed)(nil),
 	}
-	file_raftdv_admin_adminpb_admin_proto_msgTypes[9].OneofWrappers = []any{
+	file_raftdv_admin_adminpb_admin_proto_msgTypes[13].OneofWrappers = []any{
 		(*Event_Path)(nil),
 		(*Event_Link)(nil),
 		(*Event_Activity)(nil),
+		(*Event_Election)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1292,7 +1843,7 @@ func file_raftdv_admin_adminpb_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raftdv_admin_adminpb_admin_proto_rawDesc), len(file_raftdv_admin_adminpb_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

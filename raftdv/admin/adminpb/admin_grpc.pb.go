@@ -25,8 +25,9 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Admin_Status_FullMethodName = "/raftdv.v1.Admin/Status"
-	Admin_Watch_FullMethodName  = "/raftdv.v1.Admin/Watch"
+	Admin_Status_FullMethodName       = "/raftdv.v1.Admin/Status"
+	Admin_Watch_FullMethodName        = "/raftdv.v1.Admin/Watch"
+	Admin_SetElections_FullMethodName = "/raftdv.v1.Admin/SetElections"
 )
 
 // AdminClient is the client API for Admin service.
@@ -43,6 +44,12 @@ type AdminClient interface {
 	// OUT_OF_RANGE: there is no such event yet; the process was restarted, and a
 	// watcher asks for Status anew. RESOURCE_EXHAUSTED: too many watchers.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
+	// SetElections switches the arbiters of all members of the process, until they
+	// are started again (--dv-elections says how they start). It is served on client
+	// listeners only; with etcd's authentication on it needs the root role.
+	// INVALID_ARGUMENT: unknown mode. PERMISSION_DENIED: not root, or a listener of
+	// metrics. FAILED_PRECONDITION: a member does not know its voters.
+	SetElections(ctx context.Context, in *SetElectionsRequest, opts ...grpc.CallOption) (*SetElectionsResponse, error)
 }
 
 type adminClient struct {
@@ -82,6 +89,16 @@ func (c *adminClient) Watch(ctx context.Context, in *WatchRequest, opts ...grpc.
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Admin_WatchClient = grpc.ServerStreamingClient[WatchResponse]
 
+func (c *adminClient) SetElections(ctx context.Context, in *SetElectionsRequest, opts ...grpc.CallOption) (*SetElectionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetElectionsResponse)
+	err := c.cc.Invoke(ctx, Admin_SetElections_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServer is the server API for Admin service.
 // All implementations must embed UnimplementedAdminServer
 // for forward compatibility.
@@ -96,6 +113,12 @@ type AdminServer interface {
 	// OUT_OF_RANGE: there is no such event yet; the process was restarted, and a
 	// watcher asks for Status anew. RESOURCE_EXHAUSTED: too many watchers.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
+	// SetElections switches the arbiters of all members of the process, until they
+	// are started again (--dv-elections says how they start). It is served on client
+	// listeners only; with etcd's authentication on it needs the root role.
+	// INVALID_ARGUMENT: unknown mode. PERMISSION_DENIED: not root, or a listener of
+	// metrics. FAILED_PRECONDITION: a member does not know its voters.
+	SetElections(context.Context, *SetElectionsRequest) (*SetElectionsResponse, error)
 	mustEmbedUnimplementedAdminServer()
 }
 
@@ -111,6 +134,9 @@ func (UnimplementedAdminServer) Status(context.Context, *StatusRequest) (*Status
 }
 func (UnimplementedAdminServer) Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error {
 	return status.Error(codes.Unimplemented, "method Watch not implemented")
+}
+func (UnimplementedAdminServer) SetElections(context.Context, *SetElectionsRequest) (*SetElectionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetElections not implemented")
 }
 func (UnimplementedAdminServer) mustEmbedUnimplementedAdminServer() {}
 func (UnimplementedAdminServer) testEmbeddedByValue()               {}
@@ -162,6 +188,24 @@ func _Admin_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Admin_WatchServer = grpc.ServerStreamingServer[WatchResponse]
 
+func _Admin_SetElections_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetElectionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).SetElections(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_SetElections_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).SetElections(ctx, req.(*SetElectionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Admin_ServiceDesc is the grpc.ServiceDesc for Admin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -172,6 +216,10 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Status",
 			Handler:    _Admin_Status_Handler,
+		},
+		{
+			MethodName: "SetElections",
+			Handler:    _Admin_SetElections_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
