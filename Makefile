@@ -40,8 +40,12 @@ build: ## build bin/etcd-dv and bin/raftdv
 	$(GO) build -v $(MOD) -o bin/ ./cmd/etcd-dv ./cmd/raftdv 2>&1 | awk -v all="$$all" \
 		'/^[a-zA-Z0-9._\/-]+$$/ { if (++n % 50 == 0) { print "  " n " packages compiled, of at most " all; fflush() } next } { print }'
 
+.PHONY: stock
+stock: ## build bin/etcd, stock etcd at the version of the server
+	@$(GO) build -o bin/etcd go.etcd.io/etcd/server/v3
+
 .PHONY: demo
-demo: build ## start a cluster, kill its leader, check that nothing is lost (DEMO=--tls …)
+demo: build stock ## start a cluster, kill its leader, check that nothing is lost; stock etcd beside it (DEMO=--tls …)
 	@bin/raftdv demo $(DEMO)
 
 .PHONY: etcdctl

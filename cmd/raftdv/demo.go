@@ -21,7 +21,8 @@ func newDemoCmd() *cobra.Command {
 it, kills the leader with SIGKILL, measures how long writes are refused, starts
 the member again and reads back every put that was acknowledged. It fails if
 one is missing. At a terminal the cluster then stays up until Ctrl-C. Nothing
-is left behind.`,
+is left behind. If stock etcd is at hand, its leader is killed in the same way,
+to compare.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cfg.Binary == "" {
@@ -29,6 +30,9 @@ is left behind.`,
 				if cfg.Binary, err = besideUs("etcd-dv"); err != nil {
 					return err
 				}
+			}
+			if !cmd.Flags().Changed("stock") {
+				cfg.Stock, _ = besideUs("etcd")
 			}
 			cfg.Tool = os.Args[0]
 			if _, err := exec.LookPath("etcdctl"); err != nil {
@@ -42,6 +46,7 @@ is left behind.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&cfg.Binary, "binary", "", "etcd-dv or etcd to run (default: the etcd-dv beside this program)")
+	f.StringVar(&cfg.Stock, "stock", "", "stock etcd to compare with, empty for none (default: the etcd beside this program, if there is one)")
 	f.IntVar(&cfg.Members, "members", 3, "number of members")
 	f.BoolVar(&cfg.TLS, "tls", false, "mutual TLS between peers and towards clients")
 	f.DurationVar(&cfg.Load, "load", 0, "how long to write before the leader is killed (default 3s)")

@@ -32,6 +32,9 @@ type Config struct {
 	Load time.Duration
 	// Args are given to every member.
 	Args []string
+	// Stock is the stock etcd whose leader is killed in the same way, to
+	// compare. Default none.
+	Stock string
 	// Tool and Etcdctl are how the reader calls these programs. Default: by
 	// their names, raftdv and etcdctl.
 	Tool, Etcdctl string
@@ -78,7 +81,9 @@ type run struct {
 
 	leader   *cluster.Member // the one that is killed
 	recovery time.Duration
-	rate     float64 // acknowledged puts per second before that
+	election *election     // that followed, as the new leader tells it; nil if it tells nothing
+	stock    time.Duration // recovery of stock etcd; 0: not measured
+	rate     float64       // acknowledged puts per second before that
 }
 
 // Run shows the demo on w. It returns nil if every acknowledged write was
@@ -91,7 +96,7 @@ func Run(ctx context.Context, cfg Config, w io.Writer) error {
 	r := &run{cfg: cfg, out: newPrinter(w), acked: newLedger()}
 	defer r.close()
 	for _, step := range []func(context.Context) error{
-		r.start, r.write, r.killLeader, r.restart, r.check,
+		r.start, r.write, r.killLeader, r.restart, r.check, r.compare,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -163,24 +168,10 @@ func (r *run) verifyAt(ctx context.Context, members ...*cluster.Member) error {
 }
 
 func (r *run) killLeader(ctx context.Context) (err error) {
-	if r.leader, err = r.cluster.Leader(ctx); err != nil {
-		return err
-	}
-	var others []*cluster.Member
-	for _, m := range r.cluster.Members() {
-		if m != r.leader {
-			others = append(others, m)
-		}
-	}
-	cli, err := r.cluster.Client(others...)
+	r.leader, r.recovery, err = killLeaderOf(ctx, r.cluster, r.acked, func(m *cluster.Member) {
+		r.out.step("kill -9 of the leader %s (pid %d)", m.Name, m.Pid())
+	})
 	if err != nil {
-		return err
-	}
-	defer cli.Close()
-	r.out.step("kill -9 of the leader %s (pid %d)", r.leader.Name, r.leader.Pid())
-	at := time.Now()
-	r.leader.Kill()
-	if r.recovery, err = recovery(ctx, cli, r.acked, at); err != nil {
 		return err
 	}
 	next, err := r.cluster.Leader(ctx)
@@ -188,7 +179,68 @@ func (r *run) killLeader(ctx context.Context) (err error) {
 		return err
 	}
 	r.out.detail("first put acknowledged %v after the kill; %s leads", r.recovery.Round(time.Millisecond), next.Name)
+	if r.election = lastElection(ctx, next); r.election != nil {
+		r.out.detail("the election: %v", r.election)
+	}
 	return nil
+}
+
+// compare kills the leader of a stock cluster in the same way.
+func (r *run) compare(ctx context.Context) error {
+	if r.cfg.Stock == "" {
+		r.out.step("no stock etcd to compare with (make stock builds one)")
+		return nil
+	}
+	r.out.step("the same with stock etcd: %d members of %s", r.cfg.Members, r.cfg.Stock)
+	c, err := cluster.New(ctx, cluster.Config{Binary: r.cfg.Stock, Size: r.cfg.Members, TLS: r.cfg.TLS})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	cli, err := c.Client()
+	if err != nil {
+		return err
+	}
+	defer cli.Close()
+	loadCtx, cancel := context.WithTimeout(ctx, r.cfg.Load)
+	defer cancel()
+	load(loadCtx, cli, newLedger(), "before")
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	leader, took, err := killLeaderOf(ctx, c, newLedger(), func(m *cluster.Member) {
+		r.out.detail("kill -9 of the leader %s (pid %d)", m.Name, m.Pid())
+	})
+	if err != nil {
+		return err
+	}
+	r.stock = took
+	r.out.detail("first put acknowledged %v after the kill of %s", took.Round(time.Millisecond), leader.Name)
+	return nil
+}
+
+// killLeaderOf returns how long after the kill the first put was acknowledged.
+func killLeaderOf(ctx context.Context, c *cluster.Cluster, l *ledger, before func(*cluster.Member)) (*cluster.Member, time.Duration, error) {
+	leader, err := c.Leader(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	var others []*cluster.Member
+	for _, m := range c.Members() {
+		if m != leader {
+			others = append(others, m)
+		}
+	}
+	cli, err := c.Client(others...)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer cli.Close()
+	before(leader)
+	at := time.Now()
+	leader.Kill()
+	took, err := recovery(ctx, cli, l, at)
+	return leader, took, err
 }
 
 func (r *run) restart(ctx context.Context) error {

@@ -19,12 +19,21 @@ func etcdDV(t *testing.T) string {
 	return bin
 }
 
+func stock(t *testing.T) string {
+	t.Helper()
+	bin, err := cluster.Build(t.Context(), cluster.Etcd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bin
+}
+
 func TestRun(t *testing.T) {
 	for name, tc := range map[string]struct {
 		cfg   Config
 		paths []string
 	}{
-		"clear":  {Config{}, []string{"m1 -> m2: udp", "m2 -> m3: udp", "m3 -> m1: udp"}},
+		"clear":  {Config{Stock: stock(t)}, []string{"the same with stock etcd", "times as long", "election            1 round", "m1 -> m2: udp", "m2 -> m3: udp", "m3 -> m1: udp"}},
 		"tls":    {Config{TLS: true}, []string{"m1 -> m2: udp", "m2 -> m3: udp", "m3 -> m1: udp"}},
 		"stream": {Config{Args: []string{"--dv-fabrics=stream"}}, []string{"m1 -> m2: stream", "m3 -> m1: stream"}},
 		"off":    {Config{Args: []string{"--dv-mode=off"}}, []string{"m1 -> all peers: stock rafthttp", "m3 -> all peers: stock rafthttp"}},

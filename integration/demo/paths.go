@@ -31,6 +31,34 @@ type state struct {
 		Member string `json:"member"`
 		Path   string `json:"path"`
 	} `json:"peers"`
+	Elections *struct {
+		Last *election `json:"last"`
+	} `json:"elections"`
+}
+
+// election is what a member tells of the last one.
+type election struct {
+	Rounds    int     `json:"rounds"`
+	Reason    string  `json:"reason"`
+	Detection float64 `json:"detection_ms"`
+	Took      float64 `json:"took_ms"`
+}
+
+func (e *election) String() string {
+	noun := "rounds"
+	if e.Rounds == 1 {
+		noun = "round"
+	}
+	return fmt.Sprintf("%d %s, %.1fms after the last sign of the leader (%s) it began, %.1fms later there was a leader", e.Rounds, noun, e.Detection, e.Reason, e.Took)
+}
+
+// lastElection asks a member for its last election, nil if it tells of none.
+func lastElection(ctx context.Context, m *cluster.Member) *election {
+	states, err := fetchState(ctx, m)
+	if err != nil || len(states) != 1 || states[0].Elections == nil {
+		return nil
+	}
+	return states[0].Elections.Last
 }
 
 // settledPaths returns the paths when none falls back to rafthttp any more, or
