@@ -158,21 +158,29 @@ func (a *Arbiter) peer(id fabric.MemberID) *peer {
 }
 
 // begin starts an input. A loop that stood still had no chance to hear
-// anybody: it suspects nobody for that, and its own word for a nominee is over.
+// anybody: it suspects nobody for that. Rows that waited for it look new, and
+// the words in them are old: already after half a Patience its own word for a
+// nominee is over, and it gives no other one for a while.
 func (a *Arbiter) begin(now time.Duration) {
 	now = max(now, a.now)
-	if late := now - a.wakeAt; late > a.cfg.SuspectAfter/2 {
-		for _, p := range a.peers {
-			p.last, p.moved = now, now
-		}
-		a.since, a.open = now, false
-		a.abstain = max(a.abstain, now+a.cfg.Patience) // rows that waited look new
+	late := now - a.wakeAt
+	if late > a.cfg.Patience/2 {
+		a.open = false
+		a.abstain = max(a.abstain, now+a.cfg.Patience)
 		if a.sealed {
 			a.sealedAt = now
 		}
+	}
+	if late > a.cfg.SuspectAfter/2 {
+		for _, p := range a.peers {
+			p.last, p.moved = now, now
+		}
+		a.since = now
 		if a.mode() != Off {
 			a.event(Event{Kind: EventLate, Took: late})
 		}
+	}
+	if late > min(a.cfg.SuspectAfter, a.cfg.Patience)/2 {
 		a.wakeAt = now
 	}
 	a.now = now

@@ -14,6 +14,10 @@ import (
 // only take them away. One that is gone is suspected for that.
 const campaignWait = 4
 
+// maxSkip bounds by how many terms a nominee's campaign is above that of the
+// first attempt.
+const maxSkip = 16
+
 // maxPasses bounds how often a step starts over because raft got a message.
 const maxPasses = 4
 
@@ -259,6 +263,8 @@ func (a *Arbiter) unable() string {
 		return "learner"
 	case a.now < a.abstain:
 		return "restarted"
+	case a.now < a.rest:
+		return "resting" // members that rest at different times would never meet in an election
 	case !a.pos.known:
 		return "position unknown"
 	case a.term != 0 && a.claim.term > a.term+MaxTermLift:
@@ -432,7 +438,10 @@ func (a *Arbiter) endorsers(id fabric.MemberID, attempt uint32) (n int) {
 
 // nominate: with the word of a majority this member's raft is told to campaign,
 // once per attempt, never if it leads. Words that are old do not count: their
-// givers may turn away before the campaign reaches them.
+// givers may turn away before the campaign reaches them. The nominee of the
+// first attempt campaigns for at most two terms above the claim, and may come
+// to it after it was given up: later attempts are above the terms of those
+// before them, so that it neither has this campaign's votes nor deposes who won.
 func (a *Arbiter) nominate() {
 	e := a.endorses
 	if !a.open || e.nominee != a.cfg.Self || a.nominated == e || a.role == roleLeader {
@@ -449,8 +458,12 @@ func (a *Arbiter) nominate() {
 	if a.role != roleFollower || a.term == 0 || a.term < a.claim.term {
 		term, reason = max(a.claim.term, a.term+1), "raised term"
 	}
+	if e.attempt > 1 {
+		term, reason = max(term, a.claim.term+uint64(min(e.attempt, maxSkip))), "raised term"
+	}
 	a.event(Event{Kind: EventNominated, Member: a.cfg.Self, Term: term, Attempt: e.attempt, Reason: reason})
 	if a.mode() == On {
+		a.bind(a.cfg.Self) // raft will campaign, however long its disk takes
 		self := uint64(a.cfg.Self)
 		a.out.Inject = &raftpb.Message{Type: raftpb.MsgTimeoutNow.Enum(), From: &self, To: &self, Term: &term}
 	}

@@ -106,7 +106,10 @@ func (a *Arbiter) judge(m *raftpb.Message) why {
 		// A claim may be known from a row before raft hears of it: until then
 		// raft would still take entries of the old leader, and its log would
 		// outgrow the nominee's.
-		if t := m.GetTerm(); t >= a.term && (a.sealed && t <= a.claim.term || a.open && t <= a.endorses.term || a.busy() && t < a.claim.term) {
+		// And of the answers of one Ready etcd sends the last alone: that to a
+		// leader of an older term would displace the one that settles the position.
+		t := m.GetTerm()
+		if t < a.term && len(a.pos.handed) > 0 && a.pos.source == a.term || t >= a.term && (a.sealed && t <= a.claim.term || a.open && t <= a.endorses.term || a.busy() && t < a.claim.term) {
 			return whySealed
 		}
 	case raftpb.MsgVote, raftpb.MsgPreVote:

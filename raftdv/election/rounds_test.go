@@ -12,6 +12,7 @@ import (
 var (
 	trials    = flag.Int("trials", 400, "elections for each number of members in TestRounds")
 	verbose   = flag.Bool("events", false, "print what arbiters report")
+	hangShare = flag.Int("hangs", 0, "percentage")
 	firstSeed = flag.Uint64("seed", 1, "seed of the first of them")
 )
 
@@ -113,6 +114,9 @@ func scenario(seed uint64, voters int, mode Mode) kill {
 		unequal: bit(), silent: bit(), slow: rng.IntN(12) == 0}
 	for range rng.IntN(3) {
 		k.plan = append(k.plan, crash{at: phase(rng.IntN(int(phases))), silent: bit()})
+	}
+	for i := range k.plan {
+		k.plan[i].hang = rng.IntN(100) < *hangShare
 	}
 	return k
 }

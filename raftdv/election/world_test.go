@@ -367,7 +367,7 @@ func (w *world) strike(n *node, at phase) bool {
 	w.phases[at]++
 	w.targets = append(w.targets, fabric.MemberID(n.id))
 	if c.hang {
-		n.hangs = w.now + w.between(w.revival, 20*w.revival)
+		n.hangs = max(n.hangs, w.now+w.between(w.revival, 20*w.revival))
 		return false
 	}
 	w.crash(n, c.silent)
