@@ -18,6 +18,9 @@ const campaignWait = 4
 // first attempt.
 const maxSkip = 16
 
+// maxPatienceDoubling bounds how often Patience is doubled in later attempts.
+const maxPatienceDoubling = 2
+
 // maxPasses bounds how often a step starts over because raft got a message.
 const maxPasses = 4
 
@@ -69,7 +72,7 @@ func (a *Arbiter) schedule() {
 	due(a.sealedAt + a.cfg.Settle)
 	due(a.sealedAt + a.cfg.Settle + a.cfg.Patience)
 	due(a.sealedAt + a.cfg.Hold)
-	due(a.endorseAt + a.cfg.Patience)
+	due(a.endorseAt + a.patience())
 	for _, h := range a.held {
 		due(h.until)
 	}
@@ -218,7 +221,7 @@ func (a *Arbiter) closeAttempt() {
 		a.fail(n, a.endorses.attempt, "closed")
 	case !a.hopeful():
 		a.open = false // the others have moved on, and cannot come back to it
-	case a.now >= a.endorseAt+a.cfg.Patience:
+	case a.now >= a.endorseAt+a.patience():
 		a.open = false
 		if a.possible() {
 			a.fail(n, a.endorses.attempt, "patience")
@@ -226,6 +229,12 @@ func (a *Arbiter) closeAttempt() {
 			a.excluded = nil // others do not know of the same failures
 		}
 	}
+}
+
+// patience is how long the own endorsement binds: twice as long in each later
+// attempt, since it is not known whether a nominee failed or the network is slow.
+func (a *Arbiter) patience() time.Duration {
+	return a.cfg.Patience << min(max(a.endorses.attempt, 1)-1, maxPatienceDoubling)
 }
 
 // hopeful reports whether the own nominee can still be nominated: rows only
@@ -449,7 +458,7 @@ func (a *Arbiter) nominate() {
 	}
 	if !a.majority(func(id fabric.MemberID) bool {
 		p := a.peer(id)
-		return id == a.cfg.Self || p != nil && a.counts(p) && p.row.endorses == e && a.now <= p.endorsed+a.cfg.Patience/2
+		return id == a.cfg.Self || p != nil && a.counts(p) && p.row.endorses == e && a.now <= p.endorsed+a.patience()/2
 	}) {
 		return
 	}

@@ -37,7 +37,7 @@ func (a *Arbiter) Receive(now time.Duration, m *raftpb.Message) Verdict {
 	if m.GetType() == raftpb.MsgPreVote && m.GetTerm() > a.term {
 		a.compete(m)
 	}
-	if a.outlived(m) {
+	if a.outlived(m) || a.overtaken(m) {
 		a.event(Event{Kind: EventDiscarded, Member: fabric.MemberID(m.GetFrom()), Term: m.GetTerm()})
 		return Discard
 	}
@@ -64,6 +64,12 @@ func (a *Arbiter) outlived(m *raftpb.Message) bool {
 		a.mute = true
 	}
 	return a.mute
+}
+
+// overtaken reports whether m asks for a vote in a term that raft has left: it
+// would say nothing to it.
+func (a *Arbiter) overtaken(m *raftpb.Message) bool {
+	return m.GetType() == raftpb.MsgVote && m.GetTerm() < a.term && a.mode() == On
 }
 
 // forwarded messages keep the From of who asked.
@@ -217,7 +223,7 @@ func (a *Arbiter) review() (moved bool) {
 		case w != whyNot && a.now < h.until:
 			kept = append(kept, h)
 			continue
-		case w != whyNot && a.stale(h.m, w):
+		case w != whyNot && a.stale(h.m, w), a.overtaken(h.m):
 			a.event(Event{Kind: EventDiscarded, Member: fabric.MemberID(h.m.GetFrom()), Term: h.m.GetTerm()})
 		default:
 			a.release(h.m)

@@ -62,10 +62,14 @@ func (k *kill) run() (r result, err error) {
 	if w.revival = k.revival; w.revival == 0 {
 		w.revival = 30 * time.Millisecond
 	}
+	early := time.Duration(0)
+	if k.setup.stretch > 1 && !k.setup.sudden {
+		early = 2 * time.Second // delays are to be noticed
+	}
 	l := w.nodes[w.rng.IntN(k.setup.voters)]
 	w.at(time.Millisecond, func() { must(l.rn.Campaign()); w.pump(l) })
-	w.at(w.between(warmUp/2, warmUp), func() { w.load(l, k.unequal) })
-	w.run(warmUp*2, nil)
+	w.at(early+w.between(warmUp/2, warmUp), func() { w.load(l, k.unequal) })
+	w.run(early+warmUp*2, nil)
 	if w.leader() != l && len(w.errs) == 0 {
 		w.fail("%w: no leader to kill", errLive)
 	}

@@ -74,6 +74,7 @@ type setup struct {
 	tamper      func(*Arbiter) // a planted bug
 	forget      bool           // disks are empty after a restart: a planted bug
 	stretch     int            // delays and disks take so many times as long
+	sudden      bool           // from the kill on
 	together    bool           // all members tick at about the same time
 	deaf        bool           // nothing is ever held: a planted bug
 }
@@ -261,9 +262,9 @@ func (w *world) delay() time.Duration {
 	return w.stretched(d)
 }
 
-// stretched is how long it takes from the kill on.
+// stretched is how long it takes.
 func (w *world) stretched(d time.Duration) time.Duration {
-	if w.counting {
+	if w.counting || !w.setup.sudden {
 		d *= time.Duration(max(1, w.setup.stretch))
 	}
 	return d
