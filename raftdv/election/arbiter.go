@@ -21,7 +21,11 @@ const (
 // Arbiter is one member's. Not for concurrent use; see the package's comment
 // for what its caller owes.
 type Arbiter struct {
-	cfg     Config
+	base    Config        // as configured
+	cfg     Config        // in force: base at the pace of the network
+	level   int           // how often it was doubled
+	slowAt  time.Duration // when that was needed last
+	pacedAt time.Duration // when it was computed last
 	want    Mode
 	members Members
 	peers   []*peer           // by id; all members but this one
@@ -46,6 +50,7 @@ type Arbiter struct {
 	transferAt time.Duration
 
 	// Of the election.
+	born      time.Duration
 	abstain   time.Duration // until then, after a start
 	rest      time.Duration // until then, after one that was given up
 	started   time.Duration // when the first seal since the last leader was set
@@ -71,15 +76,19 @@ type Arbiter struct {
 	shownAt time.Duration
 }
 
+// startWait is how many Patiences a member endorses nobody after its start: the
+// longest attempt takes four, and may have begun one later elsewhere.
+const startWait = 1<<maxPatienceDoubling + 1
+
 // New returns an arbiter that begins at time now, with mode Off and no members.
-// It endorses nobody for three Patiences: whatever an earlier life of this member
+// It endorses nobody for five Patiences: whatever an earlier life of this member
 // endorsed is over then (E4).
 func New(cfg Config, now time.Duration) (*Arbiter, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	return &Arbiter{cfg: cfg, now: now, since: now, shownAt: now, wakeAt: now + cfg.Beat, abstain: now + 3*cfg.Patience}, nil
+	return &Arbiter{base: cfg, cfg: cfg, now: now, born: now, since: now, shownAt: now, wakeAt: now + cfg.Beat, abstain: now + startWait*cfg.Patience}, nil
 }
 
 // ErrTooMany: more members than rows have room for; the arbiter is off.
@@ -249,6 +258,7 @@ func (a *Arbiter) alive(p *peer) {
 		a.event(Event{Kind: EventFalseSuspicion, Member: p.id, Took: silence})
 	}
 	if was {
+		p.trips.since = 0
 		a.wakeAt = a.now // have stepIfDue look again
 	}
 }
@@ -308,6 +318,7 @@ func (a *Arbiter) takeRow(p *peer, row *fabric.Row) {
 	}
 	p.incarnation, p.version, p.seen = row.Incarnation, row.Version, true
 	p.row, p.next, s = p.next, p.row, &p.row
+	a.follow(p)
 	if !s.claim.above(a.claim) || !s.is(flagObserves|flagActs) || !a.votes(p.id) || a.mode() == Off {
 		return
 	}
@@ -362,7 +373,7 @@ func (a *Arbiter) show() (news bool) {
 	was, s := a.shown, &a.shown
 	*s = section{
 		claim: a.claim, endorses: a.endorses, progress: a.progress, transfer: a.transfer,
-		lower: a.pos.lower, upper: a.pos.high(), ids: a.ids,
+		lower: a.pos.lower, upper: a.pos.high(), pace: a.cfg.Patience, ids: a.ids,
 	}
 	set := func(on bool, flag uint32) {
 		if on {

@@ -234,7 +234,7 @@ func (a *Arbiter) closeAttempt() {
 // patience is how long the own endorsement binds: twice as long in each later
 // attempt, since it is not known whether a nominee failed or the network is slow.
 func (a *Arbiter) patience() time.Duration {
-	return a.cfg.Patience << min(max(a.endorses.attempt, 1)-1, maxPatienceDoubling)
+	return a.cfg.Patience << doublings(a.endorses.attempt)
 }
 
 // hopeful reports whether the own nominee can still be nominated: rows only
@@ -458,7 +458,7 @@ func (a *Arbiter) nominate() {
 	}
 	if !a.majority(func(id fabric.MemberID) bool {
 		p := a.peer(id)
-		return id == a.cfg.Self || p != nil && a.counts(p) && p.row.endorses == e && a.now <= p.endorsed+a.patience()/2
+		return id == a.cfg.Self || p != nil && a.counts(p) && p.row.endorses == e && a.now <= p.endorsed+a.wordLasts(p)/2
 	}) {
 		return
 	}

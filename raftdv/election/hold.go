@@ -12,6 +12,7 @@ import (
 type held struct {
 	m     *raftpb.Message
 	why   why
+	since time.Duration
 	until time.Duration
 	size  int
 }
@@ -33,6 +34,7 @@ func (a *Arbiter) Receive(now time.Duration, m *raftpb.Message) Verdict {
 	if p := a.peer(fabric.MemberID(m.GetFrom())); p != nil && !forwarded(m) {
 		a.alive(p)
 	}
+	a.measure(m)
 	a.stepIfDue()
 	if m.GetType() == raftpb.MsgPreVote && m.GetTerm() > a.term {
 		a.compete(m)
@@ -95,7 +97,7 @@ func (a *Arbiter) keep(m *raftpb.Message, w why) bool {
 		a.event(Event{Kind: EventOverflow, Member: fabric.MemberID(m.GetFrom()), Term: m.GetTerm()})
 		return false
 	}
-	a.held = append(a.held, held{m, w, a.now + a.cfg.Hold, size})
+	a.held = append(a.held, held{m, w, a.now, a.now + a.cfg.Hold, size})
 	a.heldBytes += size
 	a.wakeAt = min(a.wakeAt, a.now+a.cfg.Hold)
 	return true
@@ -248,7 +250,7 @@ func (a *Arbiter) suppressed(h *held) bool {
 		return false
 	}
 	pre := h.m.GetType() == raftpb.MsgPreVote
-	if pre && a.endorses.attempt != 0 && h.until-a.cfg.Hold <= a.endorseAt {
+	if pre && a.endorses.attempt != 0 && h.since <= a.endorseAt {
 		return true
 	}
 	if h.why == whyElection {

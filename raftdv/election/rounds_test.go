@@ -12,7 +12,6 @@ import (
 var (
 	trials    = flag.Int("trials", 400, "elections for each number of members in TestRounds")
 	verbose   = flag.Bool("events", false, "print what arbiters report")
-	hangShare = flag.Int("hangs", 0, "percentage")
 	firstSeed = flag.Uint64("seed", 1, "seed of the first of them")
 )
 
@@ -120,7 +119,7 @@ func scenario(seed uint64, voters int, mode Mode) kill {
 		k.plan = append(k.plan, crash{at: phase(rng.IntN(int(phases))), silent: bit()})
 	}
 	for i := range k.plan {
-		k.plan[i].hang = rng.IntN(100) < *hangShare
+		k.plan[i].hang = rng.IntN(3) == 0
 	}
 	return k
 }

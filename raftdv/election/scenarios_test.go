@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"hash/fnv"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,7 +94,6 @@ func TestOutside(t *testing.T) {
 		{"4 times as slow", func(k *kill) { k.setup.stretch = 4 }},
 		{"8 times as slow", func(k *kill) { k.setup.stretch = 8 }},
 		{"16 times as slow", func(k *kill) { k.setup.stretch = 16 }},
-		{"32 times as slow", func(k *kill) { k.setup.stretch = 32 }},
 		{"suddenly 4 times as slow", func(k *kill) { k.setup.stretch, k.setup.sudden = 4, true }},
 		{"suddenly 16 times as slow", func(k *kill) { k.setup.stretch, k.setup.sudden = 16, true }},
 		{"positions after restart", func(k *kill) { k.setup.blind = true }},
@@ -114,8 +114,11 @@ func TestOutside(t *testing.T) {
 				}
 				t.Logf("%v: %v", mode, &sum[i])
 			}
-			if on, off := sum[0].Rounds[0], sum[1].Rounds[0]; on[1] < off[1] || sum[0].Took > sum[1].Took {
-				t.Errorf("worse than stock raft: %v in %v, stock %v in %v", on, sum[0].Took, off, sum[1].Took)
+			on, off := &sum[0], &sum[1]
+			_, worst := on.above()
+			_, stockWorst := off.above()
+			if worst > stockWorst || on.Took > off.Took || !strings.HasPrefix(o.name, "suddenly") && on.beyond(1) > off.beyond(1) {
+				t.Errorf("worse than stock raft")
 			}
 		})
 	}

@@ -662,7 +662,7 @@ func (n *node) last() entry {
 // Patiences after anybody's endorsement.
 func (w *world) word(n *node, e Event) {
 	key := wordKey{n.id, e.Term, e.Attempt}
-	if was, ok := w.words[key]; ok && w.now < was.at+3*n.arb.cfg.Patience {
+	if was, ok := w.words[key]; ok && w.now < was.at+startWait*n.arb.cfg.Patience {
 		w.fail("%w: %d endorses %v and %v in attempt %d of term %d, %v later", errE4, n.id, was.nominee, e.Member, e.Attempt, e.Term, w.now-was.at)
 	}
 	w.words[key] = word{e.Member, w.now}
@@ -670,7 +670,7 @@ func (w *world) word(n *node, e Event) {
 
 // checkHeld checks E3.
 func (w *world) checkHeld(n *node, m *raftpb.Message) {
-	if kept := w.now - max(n.since[m], n.hangs); kept > n.arb.cfg.Hold {
+	if kept := w.now - max(n.since[m], n.hangs); kept > n.arb.base.MaxHold || w.setup.stretch < 2 && kept > 2*n.arb.base.Hold {
 		w.fail("%w: %d keeps %v for %v", errE3, n.id, m.GetType(), kept)
 	}
 }
