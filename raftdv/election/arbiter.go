@@ -51,7 +51,7 @@ type Arbiter struct {
 
 	// Of the election.
 	born      time.Duration
-	abstain   time.Duration // until then, after a start
+	abstain   time.Duration // until then, after the loop stood still
 	rest      time.Duration // until then, after one that was given up
 	started   time.Duration // when the first seal since the last leader was set
 	electing  bool          // started is valid
@@ -88,7 +88,7 @@ func New(cfg Config, now time.Duration) (*Arbiter, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	return &Arbiter{base: cfg, cfg: cfg, now: now, born: now, since: now, shownAt: now, wakeAt: now + cfg.Beat, abstain: now + startWait*cfg.Patience}, nil
+	return &Arbiter{base: cfg, cfg: cfg, now: now, born: now, since: now, shownAt: now, wakeAt: now + cfg.Beat}, nil
 }
 
 // ErrTooMany: more members than rows have room for; the arbiter is off.

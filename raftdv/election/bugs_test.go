@@ -38,7 +38,7 @@ var plantedBugs = []struct {
 	{"endorses right after a restart", errE4, 4, func(k *kill) {
 		k.plan = []crash{{at: atEndorsed}, {at: atEndorsed}}
 		k.revival = time.Millisecond
-		k.setup.tamper = func(a *Arbiter) { a.abstain = 0 }
+		k.setup.tamper = func(a *Arbiter) { a.born = -time.Hour }
 	}},
 	{"is nominated by itself alone", errE1, 5, func(k *kill) {
 		k.plan = nil

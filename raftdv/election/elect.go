@@ -69,6 +69,7 @@ func (a *Arbiter) schedule() {
 	due(a.boundTill)
 	due(a.rivalTill)
 	due(a.abstain)
+	due(a.born + startWait*a.cfg.Patience)
 	due(a.sealedAt + a.cfg.Settle)
 	due(a.sealedAt + a.cfg.Settle + a.cfg.Patience)
 	due(a.sealedAt + a.cfg.Hold)
@@ -270,8 +271,10 @@ func (a *Arbiter) unable() string {
 	switch {
 	case !a.votes(a.cfg.Self):
 		return "learner"
-	case a.now < a.abstain:
+	case a.fresh():
 		return "restarted"
+	case a.now < a.abstain:
+		return "late"
 	case a.now < a.rest:
 		return "resting" // members that rest at different times would never meet in an election
 	case !a.pos.known:
@@ -281,6 +284,9 @@ func (a *Arbiter) unable() string {
 	}
 	return ""
 }
+
+// fresh reports whether an endorsement of an earlier life may still bind (E4).
+func (a *Arbiter) fresh() bool { return a.now < a.born+startWait*a.cfg.Patience }
 
 // tied reports whether this member's raft has a word out. A candidate that is
 // gone does not come back to it; but a vote that raft was asked for and did not

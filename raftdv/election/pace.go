@@ -121,7 +121,7 @@ func (a *Arbiter) follow(p *peer) {
 		return
 	}
 	lead := a.claim.kind == claimLead && a.claim.member == p.id && p.row.claim == a.claim
-	if !lead && a.now >= a.abstain {
+	if !lead && !a.fresh() {
 		return
 	}
 	level := 0
