@@ -46,6 +46,7 @@ type Arbiter struct {
 	since      time.Duration // when it was seen first
 	lastSign   time.Duration // of the leader before the claim was suspected
 	suspects   bool
+	led        uint64 // the highest term in which somebody was known to lead
 	transfer   fabric.MemberID
 	transferAt time.Duration
 

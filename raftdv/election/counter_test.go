@@ -165,6 +165,31 @@ func TestLaterAttemptsAreAbove(t *testing.T) {
 	}
 }
 
+// The same when a campaign has raised the term between the two.
+//
+//	1 is dead; 2 is nominated, its request for 6 reaches 5, it dies
+//	3 is nominated in attempt 2 of term 5, and hangs before its requests for 8 leave
+//	the request for 6 makes all begin anew in term 6: 4 wins term 7 in attempt 1
+//	3 goes on, and its requests for 8 depose 4
+func TestAttemptsAreCountedAcrossTerms(t *testing.T) {
+	b := steady(t, On, voters(1, 2, 3, 4, 5, 6, 7), 1, 2, 3, 4, 5, 6, 7)
+	b.kill(0)
+	b.pass(25 * ms)
+	if m := b.out[2].Inject; m == nil || b.arbs[3].endorses != (endorsement{5, 2, 3}) {
+		t.Fatalf("3 is told %v, 4 endorses %+v", m, b.arbs[3].endorses)
+	}
+	reach := b.out[2].Inject.GetTerm() + 1
+	b.arbs[4].claimed(claim{6, 2, claimCampaign}) // its raft says so
+	b.arbs[4].step()
+	b.exchange()
+	b.kill(1)
+	b.down[2] = true
+	b.pass(100 * ms)
+	if m := b.out[3].Inject; m == nil || m.GetTerm()+1 <= reach {
+		t.Errorf("3 may campaign for %d, 4 is told %v in attempt %+v", reach, m, b.arbs[3].endorses)
+	}
+}
+
 // A nominee whose disk is slow endorses another one before its own requests leave.
 func TestNomineeIsTied(t *testing.T) {
 	b := steady(t, On, voters(1, 2, 3), 1, 2, 3)

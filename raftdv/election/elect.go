@@ -338,15 +338,21 @@ func (a *Arbiter) endorse() {
 	a.event(Event{Kind: EventEndorsed, Member: n, Term: a.claim.term, Attempt: attempt, Took: a.now - a.started})
 }
 
-// attempt is the next one that this member can take part in.
+// attempt is the next one that this member can take part in. Attempts are counted
+// since somebody led, also when a campaign has raised the term: the terms of
+// later nominees rise with them.
 func (a *Arbiter) attempt() uint32 {
 	n := uint32(1)
-	if a.endorses.term == a.claim.term {
+	if a.endorses.term >= a.led {
 		n = a.endorses.attempt + 1
 	}
 	for _, p := range a.peers {
-		if a.votes(p.id) && a.counts(p) && p.row.endorses.term == a.claim.term {
-			n = max(n, p.row.endorses.attempt)
+		if e := p.row.endorses; !a.votes(p.id) || !a.counts(p) || e.term < a.led {
+			continue
+		} else if e.term == a.claim.term {
+			n = max(n, e.attempt)
+		} else if e.term < a.claim.term {
+			n = max(n, e.attempt+1)
 		}
 	}
 	return n

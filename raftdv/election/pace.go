@@ -113,6 +113,9 @@ func (a *Arbiter) setLevel(level int) {
 	}
 	a.level = level
 	a.cfg.Patience, a.cfg.Settle, a.cfg.Hold = a.base.Patience<<level, a.base.Settle<<level, a.base.Hold<<level
+	if a.mode() != Off {
+		a.event(Event{Kind: EventPace, Took: a.cfg.Patience})
+	}
 }
 
 // follow takes over the pace of the leader, and that of anybody after a start.

@@ -51,6 +51,9 @@ func TestPace(t *testing.T) {
 		b.beat(0, 400*ms)
 	}
 	inForce(160*ms, "400ms: at most MaxHold")
+	if e, st := b.event(1, EventPace), b.arbs[1].State(); e.Took != 160*ms || st.Patience != 160*ms || st.Hold != 800*ms {
+		t.Errorf("told as %+v, shown as %v and %v", e, st.Patience, st.Hold)
+	}
 	for range 30 {
 		b.beat(0, 2*ms)
 	}

@@ -122,6 +122,9 @@ func (a *Arbiter) claimed(c claim) {
 	if a.open && c.term > a.endorses.term && (c.member == a.endorses.nominee || c.kind == claimLead) {
 		a.open = false // it campaigns, or nobody has to
 	}
+	if c.kind == claimLead {
+		a.led = c.term
+	}
 	if c.kind == claimLead && c.member == a.cfg.Self {
 		for _, p := range a.peers {
 			p.trips = trips{}

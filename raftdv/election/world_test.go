@@ -90,6 +90,7 @@ const (
 	maxResends = 3
 	minSync    = 100 * time.Microsecond
 	maxSync    = 3 * time.Millisecond
+	minHang    = 10 * time.Millisecond
 	raftTick   = 100 * time.Millisecond
 	raftElect  = 10
 )
@@ -379,7 +380,8 @@ func (w *world) strike(n *node, at phase) bool {
 	w.phases[at]++
 	w.targets = append(w.targets, fabric.MemberID(n.id))
 	if c.hang {
-		n.hangs = max(n.hangs, w.now+w.between(w.revival, 20*w.revival))
+		least := w.between(minHang, w.revival) // shorter ones are delays, which Patience covers
+		n.hangs = max(n.hangs, w.now+w.between(least, []time.Duration{2, 20}[w.rng.IntN(2)]*w.revival))
 		return false
 	}
 	if c.blink {
