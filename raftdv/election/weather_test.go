@@ -172,3 +172,24 @@ func TestConfigurationChanges(t *testing.T) {
 		})
 	}
 }
+
+// A slow network that the leader has measured: E1 holds as on a fast one, with
+// nominees that fail.
+func TestSlowNetworks(t *testing.T) {
+	for _, slow := range []int{4, 16} {
+		var y tally
+		for seed := range uint64(max(80, *trials/8)) {
+			k := scenario(seed, []int{5, 7}[seed%2], On)
+			k.setup.stretch = slow
+			r, err := k.run()
+			if err != nil {
+				t.Fatalf("%d times as slow, seed %d: %v", slow, seed, err)
+			}
+			y.add(r)
+		}
+		if y.Rounds[0][1] == y.Elections {
+			t.Error("no nominee fails")
+		}
+		t.Logf("%d times as slow: %v", slow, &y)
+	}
+}
