@@ -151,6 +151,14 @@ SIM_RESULTS ?= $(BUILD)/sim-$(FIRST).jsonl
 sim: build ## clusters in virtual time with faults, checked; resumable (SEEDS=1000 FIRST=1 SIM='--members 5')
 	@bin/raftdv sim --seed $(FIRST) --seeds $(SEEDS) --members 3,5,7 --results $(SIM_RESULTS) $(SIM)
 
+TRIALS ?= 6000
+ELECTION_RESULTS ?= $(BUILD)/elections-$(FIRST).jsonl
+
+.PHONY: elections
+elections: ## elections of 3 to 9 members with failing nominees, checked; resumable (TRIALS=6000 FIRST=1)
+	@mkdir -p $(BUILD); $(GO) test -count=1 -v -timeout 0 -run '^TestCampaign$$' ./raftdv/election \
+		-seed $(FIRST) -elections $(TRIALS) -results "$(abspath $(ELECTION_RESULTS))"
+
 .PHONY: invariants
 invariants: ## a line for each invariant, from seeds and planted bugs that it runs now (INVARIANT_SEEDS=20)
 	@$(GO) test -count=1 -v -timeout $(TIMEOUT) -run '^TestInvariants$$' ./integration/simulate -seeds $(INVARIANT_SEEDS) | \

@@ -117,7 +117,7 @@ func idText(id fabric.MemberID) string {
 // reasons first, those that never happened included.
 func (r *electionRecord) countedEvents() []eventCount {
 	all := maps.Clone(r.counts)
-	for kind := election.EventSuspected; kind <= election.EventOverflow; kind++ {
+	for kind := election.EventSuspected; kind <= election.EventPace; kind++ {
 		for _, reason := range usualReasons[kind] {
 			all[eventCount{kind, reason}] += 0
 		}
@@ -137,7 +137,7 @@ var usualReasons = map[election.EventKind][]string{
 	election.EventNominated: {"own term", "raised term"},
 	election.EventFailed:    {"closed", "patience", "campaign"},
 	election.EventHeldBack:  {"election", "leader"},
-	election.EventAbstained: {"bound", "leads", "learner", "majority unknown", "position unknown", "restarted", "term too far"},
+	election.EventAbstained: {"bound", "late", "leads", "learner", "majority unknown", "position unknown", "restarted", "resting", "term too far"},
 }
 
 // happened counts an event, and has it told. mu is held.
@@ -249,6 +249,8 @@ func (e *ElectionEvent) text(who string) string {
 		return fmt.Sprintf("%s says term %d, too far above what is known: its row is not followed", who, e.Term)
 	case election.EventLate.String():
 		return fmt.Sprintf("this member's loop was late by %.1f ms: nobody is suspected for that time", e.Took)
+	case election.EventPace.String():
+		return fmt.Sprintf("attempts of an election have %.0f ms now: round trips demand it", e.Took)
 	case election.EventOverflow.String():
 		return fmt.Sprintf("a message of %s passed that should have been held: too many are", who)
 	}

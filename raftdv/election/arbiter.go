@@ -21,7 +21,11 @@ const (
 // Arbiter is one member's. Not for concurrent use; see the package's comment
 // for what its caller owes.
 type Arbiter struct {
-	cfg     Config
+	base    Config        // as configured
+	cfg     Config        // in force: base at the pace of the network
+	level   int           // how often it was doubled
+	slowAt  time.Duration // when that was needed last
+	pacedAt time.Duration // when it was computed last
 	want    Mode
 	members Members
 	peers   []*peer           // by id; all members but this one
@@ -42,11 +46,13 @@ type Arbiter struct {
 	since      time.Duration // when it was seen first
 	lastSign   time.Duration // of the leader before the claim was suspected
 	suspects   bool
+	led        uint64 // the highest term in which somebody was known to lead
 	transfer   fabric.MemberID
 	transferAt time.Duration
 
 	// Of the election.
-	abstain   time.Duration // until then, after a start
+	born      time.Duration
+	abstain   time.Duration // until then, after the loop stood still
 	rest      time.Duration // until then, after one that was given up
 	started   time.Duration // when the first seal since the last leader was set
 	electing  bool          // started is valid
@@ -71,15 +77,19 @@ type Arbiter struct {
 	shownAt time.Duration
 }
 
+// startWait is how many Patiences a member endorses nobody after its start: the
+// longest attempt takes four, and may have begun one later elsewhere.
+const startWait = 1<<maxPatienceDoubling + 1
+
 // New returns an arbiter that begins at time now, with mode Off and no members.
-// It endorses nobody for three Patiences: whatever an earlier life of this member
+// It endorses nobody for five Patiences: whatever an earlier life of this member
 // endorsed is over then (E4).
 func New(cfg Config, now time.Duration) (*Arbiter, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	return &Arbiter{cfg: cfg, now: now, since: now, shownAt: now, wakeAt: now + cfg.Beat, abstain: now + 3*cfg.Patience}, nil
+	return &Arbiter{base: cfg, cfg: cfg, now: now, born: now, since: now, shownAt: now, wakeAt: now + cfg.Beat}, nil
 }
 
 // ErrTooMany: more members than rows have room for; the arbiter is off.
@@ -158,21 +168,29 @@ func (a *Arbiter) peer(id fabric.MemberID) *peer {
 }
 
 // begin starts an input. A loop that stood still had no chance to hear
-// anybody: it suspects nobody for that, and its own word for a nominee is over.
+// anybody: it suspects nobody for that. Rows that waited for it look new, and
+// the words in them are old: already after half a Patience its own word for a
+// nominee is over, and it gives no other one for a while.
 func (a *Arbiter) begin(now time.Duration) {
 	now = max(now, a.now)
-	if late := now - a.wakeAt; late > a.cfg.SuspectAfter/2 {
-		for _, p := range a.peers {
-			p.last, p.moved = now, now
-		}
-		a.since, a.open = now, false
-		a.abstain = max(a.abstain, now+a.cfg.Patience) // rows that waited look new
+	late := now - a.wakeAt
+	if late > a.cfg.Patience/2 {
+		a.open = false
+		a.abstain = max(a.abstain, now+a.cfg.Patience)
 		if a.sealed {
 			a.sealedAt = now
 		}
+	}
+	if late > a.cfg.SuspectAfter/2 {
+		for _, p := range a.peers {
+			p.last, p.moved = now, now
+		}
+		a.since = now
 		if a.mode() != Off {
 			a.event(Event{Kind: EventLate, Took: late})
 		}
+	}
+	if late > min(a.cfg.SuspectAfter, a.cfg.Patience)/2 {
 		a.wakeAt = now
 	}
 	a.now = now
@@ -241,6 +259,7 @@ func (a *Arbiter) alive(p *peer) {
 		a.event(Event{Kind: EventFalseSuspicion, Member: p.id, Took: silence})
 	}
 	if was {
+		p.trips.since = 0
 		a.wakeAt = a.now // have stepIfDue look again
 	}
 }
@@ -301,6 +320,7 @@ func (a *Arbiter) takeRow(p *peer, row *fabric.Row) {
 	p.incarnation, p.version, p.seen = row.Incarnation, row.Version, true
 	p.row, p.next, s = p.next, p.row, &p.row
 	p.relimit(a.now, &a.cfg)
+	a.follow(p)
 	if !s.claim.above(a.claim) || !s.is(flagObserves|flagActs) || !a.votes(p.id) || a.mode() == Off {
 		return
 	}
@@ -355,7 +375,7 @@ func (a *Arbiter) show() (news bool) {
 	was, s := a.shown, &a.shown
 	*s = section{
 		claim: a.claim, endorses: a.endorses, progress: a.progress, transfer: a.transfer,
-		lower: a.pos.lower, upper: a.pos.high(), ids: a.ids,
+		lower: a.pos.lower, upper: a.pos.high(), pace: a.cfg.Patience, ids: a.ids,
 	}
 	set := func(on bool, flag uint32) {
 		if on {

@@ -503,7 +503,7 @@ func TestUnknownPositionsAbstain(t *testing.T) {
 	}
 }
 
-// E4: a member that restarts abstains for three Patiences.
+// E4: a member that restarts abstains for five Patiences.
 func TestRestartedAbstains(t *testing.T) {
 	a, err := New(Config{Self: 1}, 0)
 	must(err)
@@ -513,7 +513,7 @@ func TestRestartedAbstains(t *testing.T) {
 	if why := a.unable(); why != "restarted" {
 		t.Errorf("at once: %q", why)
 	}
-	a.now = 3 * a.cfg.Patience
+	a.now = 5 * a.cfg.Patience
 	if why := a.unable(); why != "" {
 		t.Errorf("later: %q", why)
 	}

@@ -25,12 +25,7 @@ var plantedBugs = []struct {
 	}},
 	{"does not check whether the nominee is behind", errE1, 5, func(k *kill) {
 		k.unequal, k.plan = true, nil
-		k.setup.tamper = func(a *Arbiter) {
-			for _, p := range a.peers {
-				p.row.lower, p.row.upper = entry{}, entry{}
-			}
-			a.pos.lower, a.pos.upper, a.pos.handed, a.pos.spill = entry{}, entry{}, nil, entry{}
-		}
+		k.setup.tamper = forgetLogs
 	}},
 	{"endorses twice in an attempt", errE4, 5, func(k *kill) {
 		k.setup.tamper = func(a *Arbiter) {
@@ -43,7 +38,7 @@ var plantedBugs = []struct {
 	{"endorses right after a restart", errE4, 4, func(k *kill) {
 		k.plan = []crash{{at: atEndorsed}, {at: atEndorsed}}
 		k.revival = time.Millisecond
-		k.setup.tamper = func(a *Arbiter) { a.abstain = 0 }
+		k.setup.tamper = func(a *Arbiter) { a.born = -time.Hour }
 	}},
 	{"is nominated by itself alone", errE1, 5, func(k *kill) {
 		k.plan = nil
@@ -58,12 +53,8 @@ var plantedBugs = []struct {
 		k.setup.tamper = func(a *Arbiter) { a.cfg.Patience = time.Millisecond }
 	}},
 	{"endorses anew while its last word is out", errE1, 7, func(k *kill) {
-		k.plan = nil
-		k.setup.tamper = func(a *Arbiter) {
-			if a.open && a.now > a.endorseAt+2*time.Millisecond {
-				a.open, a.excluded = false, append(a.excluded, a.endorses.nominee)
-			}
-		}
+		k.plan, k.setup.lossy = nil, true
+		k.setup.tamper = forgetWord
 	}},
 	{"holds without bound", errE3, 3, func(k *kill) {
 		k.plan, k.slow, k.setup.together = nil, true, true
@@ -81,6 +72,21 @@ var plantedBugs = []struct {
 		k.slow, k.plan, k.setup.deaf, k.setup.together = true, nil, true, true
 		k.setup.tamper = func(a *Arbiter) { a.bound, a.rival = 0, rival{} }
 	}},
+}
+
+// forgetWord is a bug: a member endorses anew while its last word is out.
+func forgetWord(a *Arbiter) {
+	if a.open && a.now > a.endorseAt+time.Millisecond {
+		a.open, a.excluded = false, append(a.excluded, a.endorses.nominee)
+	}
+}
+
+// forgetLogs is a bug: all logs look the same.
+func forgetLogs(a *Arbiter) {
+	for _, p := range a.peers {
+		p.row.lower, p.row.upper = entry{}, entry{}
+	}
+	a.pos.lower, a.pos.upper, a.pos.handed, a.pos.spill = entry{}, entry{}, nil, entry{}
 }
 
 // TestPlantedBugs: every check can fail.

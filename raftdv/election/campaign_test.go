@@ -92,6 +92,7 @@ type campaign struct {
 	total   int
 	chunk   int
 	tamper  func(*kill) // a planted bug
+	done    func(k *chunk, all int)
 }
 
 // run stops after a chunk with a violation; run again, it goes on behind it.
@@ -116,7 +117,11 @@ func (c *campaign) run() (all []chunk, err error) {
 			if err := writeLine(f, k); err != nil {
 				return all, err
 			}
-			if all = append(all, k); len(k.Violation) > 0 {
+			all = append(all, k)
+			if c.done != nil {
+				c.done(&k, len(all)*c.chunk)
+			}
+			if len(k.Violation) > 0 {
 				return all, nil
 			}
 		}
@@ -284,6 +289,12 @@ func TestCampaign(t *testing.T) {
 	c := campaign{file: *results, version: coreVersion(), first: *firstSeed, total: *most, chunk: chunkSize}
 	if c.file == "" {
 		c.file, c.chunk = filepath.Join(t.TempDir(), "results"), 20
+	} else {
+		c.done = func(k *chunk, all int) {
+			above, worst := k.Arbiter.above()
+			fmt.Printf("%d of %d: n=%d from seed %d, %d elections, %d above the bound, at most %d rounds, %v each\n", all, c.total,
+				k.Members, k.First, k.Arbiter.Elections, above, worst, (k.Real / time.Duration(k.Arbiter.Elections)).Round(10*time.Microsecond))
+		}
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(campaignGC))
 	all, err := c.run()

@@ -76,10 +76,14 @@ type Config struct {
 	// campaign, and from its campaign to its lead. It has to cover three times
 	// the delay of a frame and two fsyncs. Default 20ms.
 	Patience time.Duration
-	// Hold bounds how long a message is kept from raft (E3), and an election
-	// that leads to no campaign. At least Settle + 4 × Patience. Default 100ms,
+	// Hold bounds how long a message is kept from raft (E3, with MaxHold), and an
+	// election that leads to no campaign. At least Settle + 4 × Patience. Default 100ms,
 	// etcd's tick.
 	Hold time.Duration
+	// MaxHold bounds what Hold becomes on a slow network: Settle, Patience and
+	// Hold are doubled together, as round trips demand. Default 8 × Hold; with
+	// less than 2 × Hold they stay as they are.
+	MaxHold time.Duration
 	// Rest is the pause after an election that was given up, and the time for
 	// which a leader's transfer of its office is known. Default 1s, etcd's
 	// election timeout.
@@ -115,6 +119,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.Settle, 15*time.Millisecond)
 	orDefault(&c.Patience, 20*time.Millisecond)
 	orDefault(&c.Hold, 100*time.Millisecond)
+	orDefault(&c.MaxHold, 8*c.Hold)
 	orDefault(&c.Rest, time.Second)
 	orDefault(&c.Beat, min(20*time.Millisecond, c.SuspectAfter/missedBeats))
 	orDefault(&c.IdleBeat, 5*c.Beat)
@@ -138,13 +143,14 @@ func (c Config) Validate() error {
 		d    time.Duration
 	}{
 		{"SuspectAfter", c.SuspectAfter}, {"MaxSuspectAfter", c.MaxSuspectAfter}, {"StallAfter", c.StallAfter}, {"Settle", c.Settle},
-		{"Patience", c.Patience}, {"Hold", c.Hold}, {"Rest", c.Rest}, {"Beat", c.Beat}, {"IdleBeat", c.IdleBeat},
+		{"Patience", c.Patience}, {"Hold", c.Hold}, {"MaxHold", c.MaxHold}, {"Rest", c.Rest}, {"Beat", c.Beat}, {"IdleBeat", c.IdleBeat},
 	} {
 		bad(d.d <= 0, "%s: %v is not positive", d.name, d.d)
 	}
 	bad(c.MaxHeld < 1, "MaxHeld: %d is not positive", c.MaxHeld)
 	bad(c.MaxHeldBytes < 1, "MaxHeldBytes: %d is not positive", c.MaxHeldBytes)
 	bad(c.MaxSuspectAfter < c.SuspectAfter, "MaxSuspectAfter: %v is below SuspectAfter %v", c.MaxSuspectAfter, c.SuspectAfter)
+	bad(c.MaxHold < c.Hold, "MaxHold: %v is below Hold %v", c.MaxHold, c.Hold)
 	bad(c.Beat > c.SuspectAfter/missedBeats, "Beat: %v is more than a third of SuspectAfter %v: a peer would be suspected for too few beats missed", c.Beat, c.SuspectAfter)
 	bad(c.IdleBeat < c.Beat, "IdleBeat: %v is below Beat %v", c.IdleBeat, c.Beat)
 	bad(c.IdleBeat > c.MaxSuspectAfter/missedBeats, "IdleBeat: %v is more than a third of MaxSuspectAfter %v", c.IdleBeat, c.MaxSuspectAfter)

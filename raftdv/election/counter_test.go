@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/raftdv/dv/fabric"
 )
 
 // Counterexamples: interleavings that once broke E1 in a campaign, each kept as
@@ -93,5 +95,139 @@ func TestTiedMemberDoesNotVoteForTheDead(t *testing.T) {
 	b.pass(150 * ms)
 	if slices.Contains(b.out[2].Release, late) {
 		t.Error("it is released later")
+	}
+}
+
+// Two members that gave an election up at different times: each begins anew when
+// its rest is over, while the other one rests, for ever.
+//
+//	2 gives up, and rests; 3 stood still, and begins while 2 rests; it gives up
+//	2 begins while 3 rests …
+func TestMembersMeetAfterTheirRests(t *testing.T) {
+	b := steady(t, On, voters(1, 2, 3), 1, 2, 3)
+	b.arbs[1].rest = b.now + 60*ms
+	b.arbs[2].rest = b.now + 140*ms // longer than an election of 2's would last
+	b.pass(10 * ms)
+	b.kill(0)
+	b.pass(120 * ms)
+	if b.has(1, EventEndorsed) || b.arbs[1].sealed {
+		t.Error("2 begins while 3 rests")
+	}
+	b.pass(20 * ms)
+	if b.out[1].Inject == nil {
+		t.Error("2 is not nominated when both can")
+	}
+}
+
+// A member stands still for less than suspect-after. What waited for it are the
+// words of an attempt that is long over.
+//
+//	2 stops; 3 endorses 2, then 3, then 2, …
+//	2 goes on: it sees itself endorsed by a majority, and campaigns beside 3
+func TestWordsThatWaited(t *testing.T) {
+	b := steady(t, On, voters(1, 2, 3), 1, 2, 3)
+	b.down[1] = true
+	b.kill(0)
+	b.arbs[1].Down(b.now, 1)
+	s := b.arbs[2].shown
+	s.flags |= flagSuspects | flagSealed
+	s.endorses = endorsement{5, 1, 2}
+	b.now = b.arbs[1].Deadline() + b.arbs[1].cfg.Patience/2 + ms
+	must(b.arbs[1].Row(b.now, &fabric.Row{Owner: 3, Incarnation: 1, Version: 1 << 40, Sections: s.append(nil)}))
+	if out := b.arbs[1].Take(); out.Inject != nil {
+		t.Error("2 is nominated with an old word")
+	}
+	if why := b.arbs[1].unable(); why != "late" {
+		t.Errorf("2 could endorse: %q", why)
+	}
+	if b.has(1, EventLate) {
+		t.Error("half a Patience is reported as a loop that stood still")
+	}
+}
+
+// A nominee comes to its campaign after it was given up.
+//
+//	2, 3 and 4 endorse 2; 2 is lifted to term 6, and hangs before its requests for 7 leave
+//	3, 4 and 5 endorse 3: it wins term 6
+//	2 goes on, and its requests for 7 depose 3
+func TestLaterAttemptsAreAbove(t *testing.T) {
+	b := steady(t, On, voters(1, 2, 3, 4, 5), 1, 2, 3, 4, 5)
+	b.arbs[1].Sent(b.now, []*raftpb.Message{preVote(2, 3, 6)})
+	b.kill(0)
+	b.pass(25 * ms)
+	first := b.out[1].Inject
+	if first == nil || first.GetTerm() != 6 {
+		t.Fatalf("2 is told %v", first)
+	}
+	b.pass(25 * ms)
+	if second := b.out[2].Inject; second == nil || second.GetTerm()+1 <= first.GetTerm()+1 {
+		t.Errorf("2 may campaign for %d, 3 is told %v", first.GetTerm()+1, second)
+	}
+}
+
+// The same when a campaign has raised the term between the two.
+//
+//	1 is dead; 2 is nominated, its request for 6 reaches 5, it dies
+//	3 is nominated in attempt 2 of term 5, and hangs before its requests for 8 leave
+//	the request for 6 makes all begin anew in term 6: 4 wins term 7 in attempt 1
+//	3 goes on, and its requests for 8 depose 4
+func TestAttemptsAreCountedAcrossTerms(t *testing.T) {
+	b := steady(t, On, voters(1, 2, 3, 4, 5, 6, 7), 1, 2, 3, 4, 5, 6, 7)
+	b.kill(0)
+	b.pass(25 * ms)
+	if m := b.out[2].Inject; m == nil || b.arbs[3].endorses != (endorsement{5, 2, 3}) {
+		t.Fatalf("3 is told %v, 4 endorses %+v", m, b.arbs[3].endorses)
+	}
+	reach := b.out[2].Inject.GetTerm() + 1
+	b.arbs[4].claimed(claim{6, 2, claimCampaign}) // its raft says so
+	b.arbs[4].step()
+	b.exchange()
+	b.kill(1)
+	b.down[2] = true
+	b.pass(100 * ms)
+	if m := b.out[3].Inject; m == nil || m.GetTerm()+1 <= reach {
+		t.Errorf("3 may campaign for %d, 4 is told %v in attempt %+v", reach, m, b.arbs[3].endorses)
+	}
+}
+
+// A nominee whose disk is slow endorses another one before its own requests leave.
+func TestNomineeIsTied(t *testing.T) {
+	b := steady(t, On, voters(1, 2, 3), 1, 2, 3)
+	b.kill(0)
+	b.pass(2 * ms)
+	if b.out[1].Inject == nil || !b.arbs[1].tied() {
+		t.Errorf("2 is told %v, tied: %v", b.out[1].Inject, b.arbs[1].tied())
+	}
+}
+
+// The answer to a leader of an older term displaces that to the newer leader's
+// append, since etcd sends the last MsgAppResp of a Ready alone. The position
+// then never settles, and who seems to have the longest log is nominated.
+func TestAnswerToAnOldLeaderWaits(t *testing.T) {
+	b := steady(t, On, voters(1, 2, 3), 1, 2, 3)
+	a := b.arbs[2]
+	if v := a.Receive(b.now, appendMsg(2, 3, 6, 5, 20, 6)); v != Pass {
+		t.Fatal(v)
+	}
+	old := msg(raftpb.MsgHeartbeat, 1, 3, 5)
+	if v := a.Receive(b.now, old); v != Hold {
+		t.Errorf("the old leader's heartbeat: %v", v)
+	}
+	reject := acceptMsg(3, 2, 6, 20)
+	reject.Reject = new(true)
+	a.Sent(b.now, []*raftpb.Message{reject})
+	if out := a.Take(); !slices.Contains(out.Release, old) || a.pos.high() != (entry{5, 10}) {
+		t.Errorf("after the answer: released %v, position %+v", out.Release, a.pos)
+	}
+}
+
+// A request for a vote in a term that raft has left says nothing to it: it is no
+// round.
+func TestOvertakenRequest(t *testing.T) {
+	b := steady(t, On, voters(1, 2, 3), 1, 2, 3)
+	a := b.arbs[2]
+	a.Receive(b.now, msg(raftpb.MsgHeartbeat, 2, 3, 8))
+	if v := a.Receive(b.now, msg(raftpb.MsgVote, 1, 3, 7)); v != Discard {
+		t.Errorf("a request of an older term: %v", v)
 	}
 }

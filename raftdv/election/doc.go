@@ -36,7 +36,8 @@
 //   - E2: raft stays as safe as it is: messages are delayed, lost, and one
 //     MsgTimeoutNow is made, all of which raft allows for. Lease reads are not
 //     safe beside forced campaigns: raft has to use ReadOnlySafe.
-//   - E3: no message is held longer than Config.Hold.
+//   - E3: no message is held longer than Config.Hold, on a network that was
+//     measured as slow Config.MaxHold.
 //   - E4: one endorsement per member and attempt; a member that restarts
 //     abstains until attempts of its last life have passed.
 package election

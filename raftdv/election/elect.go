@@ -14,6 +14,13 @@ import (
 // only take them away. One that is gone is suspected for that.
 const campaignWait = 4
 
+// maxSkip bounds by how many terms a nominee's campaign is above that of the
+// first attempt.
+const maxSkip = 16
+
+// maxPatienceDoubling bounds how often Patience is doubled in later attempts.
+const maxPatienceDoubling = 2
+
 // maxPasses bounds how often a step starts over because raft got a message.
 const maxPasses = 4
 
@@ -62,10 +69,11 @@ func (a *Arbiter) schedule() {
 	due(a.boundTill)
 	due(a.rivalTill)
 	due(a.abstain)
+	due(a.born + startWait*a.cfg.Patience)
 	due(a.sealedAt + a.cfg.Settle)
 	due(a.sealedAt + a.cfg.Settle + a.cfg.Patience)
 	due(a.sealedAt + a.cfg.Hold)
-	due(a.endorseAt + a.cfg.Patience)
+	due(a.endorseAt + a.patience())
 	for _, h := range a.held {
 		due(h.until)
 	}
@@ -227,7 +235,7 @@ func (a *Arbiter) closeAttempt() {
 		a.fail(n, a.endorses.attempt, "closed")
 	case !a.hopeful():
 		a.open = false // the others have moved on, and cannot come back to it
-	case a.now >= a.endorseAt+a.cfg.Patience:
+	case a.now >= a.endorseAt+a.patience():
 		a.open = false
 		if a.possible() {
 			a.fail(n, a.endorses.attempt, "patience")
@@ -235,6 +243,12 @@ func (a *Arbiter) closeAttempt() {
 			a.excluded = nil // others do not know of the same failures
 		}
 	}
+}
+
+// patience is how long the own endorsement binds: twice as long in each later
+// attempt, since it is not known whether a nominee failed or the network is slow.
+func (a *Arbiter) patience() time.Duration {
+	return a.cfg.Patience << doublings(a.endorses.attempt)
 }
 
 // hopeful reports whether the own nominee can still be nominated: rows only
@@ -270,8 +284,12 @@ func (a *Arbiter) unable() string {
 	switch {
 	case !a.votes(a.cfg.Self):
 		return "learner"
-	case a.now < a.abstain:
+	case a.fresh():
 		return "restarted"
+	case a.now < a.abstain:
+		return "late"
+	case a.now < a.rest:
+		return "resting" // members that rest at different times would never meet in an election
 	case !a.pos.known && a.role == roleLeader:
 		return "leads"
 	case !a.pos.known:
@@ -281,6 +299,9 @@ func (a *Arbiter) unable() string {
 	}
 	return ""
 }
+
+// fresh reports whether an endorsement of an earlier life may still bind (E4).
+func (a *Arbiter) fresh() bool { return a.now < a.born+startWait*a.cfg.Patience }
 
 // tied reports whether this member's raft has a word out. A candidate that is
 // gone does not come back to it; but a vote that raft was asked for and did not
@@ -332,15 +353,21 @@ func (a *Arbiter) endorse() {
 	a.event(Event{Kind: EventEndorsed, Member: n, Term: a.claim.term, Attempt: attempt, Took: a.now - a.started})
 }
 
-// attempt is the next one that this member can take part in.
+// attempt is the next one that this member can take part in. Attempts are counted
+// since somebody led, also when a campaign has raised the term: the terms of
+// later nominees rise with them.
 func (a *Arbiter) attempt() uint32 {
 	n := uint32(1)
-	if a.endorses.term == a.claim.term {
+	if a.endorses.term >= a.led {
 		n = a.endorses.attempt + 1
 	}
 	for _, p := range a.peers {
-		if a.votes(p.id) && a.counts(p) && p.row.endorses.term == a.claim.term {
-			n = max(n, p.row.endorses.attempt)
+		if e := p.row.endorses; !a.votes(p.id) || !a.counts(p) || e.term < a.led {
+			continue
+		} else if e.term == a.claim.term {
+			n = max(n, e.attempt)
+		} else if e.term < a.claim.term {
+			n = max(n, e.attempt+1)
 		}
 	}
 	return n
@@ -447,7 +474,10 @@ func (a *Arbiter) endorsers(id fabric.MemberID, attempt uint32) (n int) {
 
 // nominate: with the word of a majority this member's raft is told to campaign,
 // once per attempt, never if it leads. Words that are old do not count: their
-// givers may turn away before the campaign reaches them.
+// givers may turn away before the campaign reaches them. The nominee of the
+// first attempt campaigns for at most two terms above the claim, and may come
+// to it after it was given up: later attempts are above the terms of those
+// before them, so that it neither has this campaign's votes nor deposes who won.
 func (a *Arbiter) nominate() {
 	e := a.endorses
 	if !a.open || e.nominee != a.cfg.Self || a.nominated == e || a.role == roleLeader {
@@ -455,7 +485,7 @@ func (a *Arbiter) nominate() {
 	}
 	if !a.majority(func(id fabric.MemberID) bool {
 		p := a.peer(id)
-		return id == a.cfg.Self || p != nil && a.counts(p) && p.row.endorses == e && a.now <= p.endorsed+a.cfg.Patience/2
+		return id == a.cfg.Self || p != nil && a.counts(p) && p.row.endorses == e && a.now <= p.endorsed+a.wordLasts(p)/2
 	}) {
 		return
 	}
@@ -464,8 +494,12 @@ func (a *Arbiter) nominate() {
 	if a.role != roleFollower || a.term == 0 || a.term < a.claim.term {
 		term, reason = max(a.claim.term, a.term+1), "raised term"
 	}
+	if e.attempt > 1 {
+		term, reason = max(term, a.claim.term+uint64(min(e.attempt, maxSkip))), "raised term"
+	}
 	a.event(Event{Kind: EventNominated, Member: a.cfg.Self, Term: term, Attempt: e.attempt, Reason: reason})
 	if a.mode() == On {
+		a.bind(a.cfg.Self) // raft will campaign, however long its disk takes
 		self := uint64(a.cfg.Self)
 		a.out.Inject = &raftpb.Message{Type: raftpb.MsgTimeoutNow.Enum(), From: &self, To: &self, Term: &term}
 	}

@@ -53,10 +53,12 @@ const (
 	EventLate
 	// EventOverflow: a message passed that should have been held.
 	EventOverflow
+	// EventPace: Patience becomes Took, since round trips demand it.
+	EventPace
 )
 
 var eventNames = [...]string{"", "suspected", "false-suspicion", "started", "endorsed", "nominated", "failed", "round", "elected",
-	"held-back", "discarded", "abstained", "gave-up", "refused-term", "late", "overflow"}
+	"held-back", "discarded", "abstained", "gave-up", "refused-term", "late", "overflow", "pace"}
 
 func (k EventKind) String() string { return eventNames[k] }
 

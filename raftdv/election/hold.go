@@ -12,6 +12,7 @@ import (
 type held struct {
 	m     *raftpb.Message
 	why   why
+	since time.Duration
 	until time.Duration
 	size  int
 }
@@ -33,11 +34,12 @@ func (a *Arbiter) Receive(now time.Duration, m *raftpb.Message) Verdict {
 	if p := a.peer(fabric.MemberID(m.GetFrom())); p != nil && !forwarded(m) {
 		a.alive(p)
 	}
+	a.measure(m)
 	a.stepIfDue()
 	if m.GetType() == raftpb.MsgPreVote && m.GetTerm() > a.term {
 		a.compete(m)
 	}
-	if a.outlived(m) {
+	if a.outlived(m) || a.overtaken(m) {
 		a.event(Event{Kind: EventDiscarded, Member: fabric.MemberID(m.GetFrom()), Term: m.GetTerm()})
 		return Discard
 	}
@@ -66,6 +68,12 @@ func (a *Arbiter) outlived(m *raftpb.Message) bool {
 	return a.mute
 }
 
+// overtaken reports whether m asks for a vote in a term that raft has left: it
+// would say nothing to it.
+func (a *Arbiter) overtaken(m *raftpb.Message) bool {
+	return m.GetType() == raftpb.MsgVote && m.GetTerm() < a.term && a.mode() == On
+}
+
 // forwarded messages keep the From of who asked.
 func forwarded(m *raftpb.Message) bool {
 	switch m.GetType() {
@@ -89,7 +97,7 @@ func (a *Arbiter) keep(m *raftpb.Message, w why) bool {
 		a.event(Event{Kind: EventOverflow, Member: fabric.MemberID(m.GetFrom()), Term: m.GetTerm()})
 		return false
 	}
-	a.held = append(a.held, held{m, w, a.now + a.cfg.Hold, size})
+	a.held = append(a.held, held{m, w, a.now, a.now + a.cfg.Hold, size})
 	a.heldBytes += size
 	a.wakeAt = min(a.wakeAt, a.now+a.cfg.Hold)
 	return true
@@ -106,7 +114,10 @@ func (a *Arbiter) judge(m *raftpb.Message) why {
 		// A claim may be known from a row before raft hears of it: until then
 		// raft would still take entries of the old leader, and its log would
 		// outgrow the nominee's.
-		if t := m.GetTerm(); t >= a.term && (a.sealed && t <= a.claim.term || a.open && t <= a.endorses.term || a.busy() && t < a.claim.term) {
+		// And of the answers of one Ready etcd sends the last alone: that to a
+		// leader of an older term would displace the one that settles the position.
+		t := m.GetTerm()
+		if t < a.term && len(a.pos.handed) > 0 && a.pos.source == a.term || t >= a.term && (a.sealed && t <= a.claim.term || a.open && t <= a.endorses.term || a.busy() && t < a.claim.term) {
 			return whySealed
 		}
 	case raftpb.MsgVote, raftpb.MsgPreVote:
@@ -214,7 +225,7 @@ func (a *Arbiter) review() (moved bool) {
 		case w != whyNot && a.now < h.until:
 			kept = append(kept, h)
 			continue
-		case w != whyNot && a.stale(h.m, w):
+		case w != whyNot && a.stale(h.m, w), a.overtaken(h.m):
 			a.event(Event{Kind: EventDiscarded, Member: fabric.MemberID(h.m.GetFrom()), Term: h.m.GetTerm()})
 		default:
 			a.release(h.m)
@@ -239,7 +250,7 @@ func (a *Arbiter) suppressed(h *held) bool {
 		return false
 	}
 	pre := h.m.GetType() == raftpb.MsgPreVote
-	if pre && a.endorses.attempt != 0 && h.until-a.cfg.Hold <= a.endorseAt {
+	if pre && a.endorses.attempt != 0 && h.since <= a.endorseAt {
 		return true
 	}
 	if h.why == whyElection {

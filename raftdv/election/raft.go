@@ -32,6 +32,7 @@ func (a *Arbiter) sent(m *raftpb.Message) {
 		a.raise(m.GetTerm())
 		a.role = roleLeader
 		a.claimed(claim{m.GetTerm(), a.cfg.Self, claimLead})
+		a.measure(m)
 		if m.GetType() == raftpb.MsgApp {
 			a.pos.appended(m)
 		}
@@ -120,6 +121,14 @@ func (a *Arbiter) claimed(c claim) {
 	}
 	if a.open && c.term > a.endorses.term && (c.member == a.endorses.nominee || c.kind == claimLead) {
 		a.open = false // it campaigns, or nobody has to
+	}
+	if c.kind == claimLead {
+		a.led = c.term
+	}
+	if c.kind == claimLead && c.member == a.cfg.Self {
+		for _, p := range a.peers {
+			p.trips = trips{}
+		}
 	}
 	if c.kind == claimLead && a.mode() != Off {
 		e := Event{Kind: EventElected, Member: c.member, Term: c.term}

@@ -25,8 +25,11 @@ type kill struct {
 	plan    []crash
 	outside bool // outside of the assumption: E1 is not checked
 	script  []time.Duration
-	check   func(*world, *node) // after every input of an arbiter
-	revival time.Duration       // least time after which crashed members come back
+	check   func(*world, *node)                            // after every input of an arbiter
+	skewed  bool                                           // clocks run at 80 to 120 %
+	blinks  int                                            // members that restart at once when they have endorsed
+	before  func(w *world, leader *node, at time.Duration) // what else happens about the time of its death
+	revival time.Duration                                  // least time after which crashed members come back
 }
 
 // result is what became of it.
@@ -36,6 +39,8 @@ type result struct {
 	took   time.Duration
 	phases map[phase]int
 	seen   map[EventKind]int
+	blinks int // restarts of endorsers that did not come
+	change int // changes of the configuration that members applied
 }
 
 const (
@@ -57,19 +62,32 @@ func (k *kill) run() (r result, err error) {
 		k.setup.cfg.StallAfter = 5 * time.Second
 	}
 	w := newWorld(k.setup)
+	if k.skewed {
+		for _, n := range w.nodes {
+			n.rate = w.between(80, 120)
+		}
+	}
 	w.script, w.check = k.script, k.check
 	if w.revival = k.revival; w.revival == 0 {
 		w.revival = 30 * time.Millisecond
 	}
+	early := time.Duration(0)
+	if k.setup.stretch > 1 && !k.setup.sudden {
+		early = 2 * time.Second // delays are to be noticed
+	}
 	l := w.nodes[w.rng.IntN(k.setup.voters)]
 	w.at(time.Millisecond, func() { must(l.rn.Campaign()); w.pump(l) })
-	w.at(w.between(warmUp/2, warmUp), func() { w.load(l, k.unequal) })
-	w.run(warmUp*2, nil)
+	w.at(early+w.between(warmUp/2, warmUp), func() { w.load(l, k.unequal) })
+	w.run(early+warmUp*2, nil)
 	if w.leader() != l && len(w.errs) == 0 {
 		w.fail("%w: no leader to kill", errLive)
 	}
 	term := l.rn.BasicStatus().GetTerm()
-	w.at(w.now+w.between(0, raftTick), func() { w.crash(l, k.silent || k.slow); w.counting, w.plan = true, k.plan })
+	killAt := w.now + w.between(0, raftTick)
+	if k.before != nil {
+		k.before(w, l, killAt)
+	}
+	w.at(killAt, func() { w.crash(l, k.silent || k.slow); w.counting, w.plan, w.blinks = true, k.plan, k.blinks })
 	w.run(w.now+raftTick, nil)
 	clear(w.cut)
 	start := w.now
@@ -80,7 +98,7 @@ func (k *kill) run() (r result, err error) {
 	if k.setup.mode == On {
 		w.run(w.now+tailTime, nil)
 	}
-	r.rounds, r.failed = len(w.rounds), w.crashed
+	r.rounds, r.failed, r.change, r.blinks = len(w.rounds), w.crashed, w.changed, w.blinks
 	if k.setup.mode == On && !k.outside && r.rounds > 1+r.failed {
 		w.fail("%w: %d rounds with %d failed nominees: %v", errE1, r.rounds, r.failed, w.rounds)
 	}
@@ -113,6 +131,9 @@ func scenario(seed uint64, voters int, mode Mode) kill {
 		unequal: bit(), silent: bit(), slow: rng.IntN(12) == 0}
 	for range rng.IntN(3) {
 		k.plan = append(k.plan, crash{at: phase(rng.IntN(int(phases))), silent: bit()})
+	}
+	for i := range k.plan {
+		k.plan[i].hang = rng.IntN(3) == 0
 	}
 	return k
 }

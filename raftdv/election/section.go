@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/raftdv/dv/fabric"
 )
@@ -25,14 +26,15 @@ import (
 //	    64    16  position, lower      freely, never above the upper: term, index
 //	    80    16  position, upper      freely
 //	    96     8  heard: mask          freely; bit i: the i-th id is heard directly
-//	   104    8n  heard: ids           freely
+//	   104     8  pace                 freely: the Patience in force, in nanoseconds
+//	   112    8n  heard: ids           freely
 //
 // All of this within one incarnation; a restart begins anew. A position may
 // fall, since a new leader may cut what its predecessor left. A later version
 // appends fields after the ids.
 const (
 	sectionVersion  = 1
-	sectionFixedLen = 104
+	sectionFixedLen = 112
 )
 
 // The kinds of claims on a term.
@@ -92,6 +94,7 @@ type section struct {
 	transfer     fabric.MemberID
 	lower, upper entry
 	heard        uint64
+	pace         time.Duration
 	ids          []fabric.MemberID
 }
 
@@ -117,7 +120,7 @@ func (s *section) append(dst []byte) []byte {
 	v = le.AppendUint32(v, s.endorses.attempt)
 	v = le.AppendUint32(v, uint32(len(s.ids)))
 	for _, x := range [...]uint64{uint64(s.endorses.nominee), s.progress, uint64(s.transfer),
-		s.lower.term, s.lower.index, s.upper.term, s.upper.index, s.heard} {
+		s.lower.term, s.lower.index, s.upper.term, s.upper.index, s.heard, uint64(s.pace)} {
 		v = le.AppendUint64(v, x)
 	}
 	for _, id := range s.ids {
@@ -143,7 +146,7 @@ func (s *section) parse(raw *fabric.Section) error {
 		endorses: endorsement{le.Uint64(b[24:]), le.Uint32(b[32:]), fabric.MemberID(le.Uint64(b[40:]))},
 		progress: le.Uint64(b[48:]), transfer: fabric.MemberID(le.Uint64(b[56:])),
 		lower: entry{le.Uint64(b[64:]), le.Uint64(b[72:])}, upper: entry{le.Uint64(b[80:]), le.Uint64(b[88:])},
-		heard: le.Uint64(b[96:]), ids: s.ids[:0],
+		heard: le.Uint64(b[96:]), pace: time.Duration(le.Uint64(b[104:])), ids: s.ids[:0],
 	}
 	for i := range int(n) {
 		s.ids = append(s.ids, fabric.MemberID(le.Uint64(b[sectionFixedLen+8*i:])))
@@ -162,6 +165,8 @@ func (s *section) valid() error {
 		return fmt.Errorf("endorsement %v is none", s.endorses)
 	case s.is(flagKnown) && s.upper.less(s.lower):
 		return fmt.Errorf("position %v above its upper bound %v", s.lower, s.upper)
+	case s.pace < 0:
+		return fmt.Errorf("pace %d is none", s.pace)
 	case s.is(flagObserves) && s.is(flagActs):
 		return errors.New("both observes and acts")
 	}

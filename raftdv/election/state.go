@@ -20,8 +20,10 @@ type State struct {
 	// Abstains is why this member would not endorse now, "" if it would.
 	Abstains string
 	// Held counts the messages that are held.
-	Held  int
-	Peers []PeerState
+	Held int
+	// Patience and Hold are those in force, as the network demands.
+	Patience, Hold time.Duration
+	Peers          []PeerState
 }
 
 // PeerState is one other member.
@@ -43,6 +45,7 @@ func (a *Arbiter) State() State {
 	s := State{
 		Mode: a.mode(), Term: a.claim.term, Claimant: a.claim.member, Leads: a.claim.kind == claimLead,
 		Suspects: a.suspects, Electing: a.electing, Abstains: a.unable(), Held: len(a.held),
+		Patience: a.cfg.Patience, Hold: a.cfg.Hold,
 	}
 	for _, p := range a.peers {
 		ps := PeerState{ID: p.id, Suspected: p.suspected(), SuspectAfter: p.limit, LastHeard: p.last, Heard: p.heard}

@@ -92,6 +92,7 @@ type peer struct {
 	row         section
 	next        section       // room to read one into
 	moved       time.Duration // when its progress moved last
+	trips       trips
 	// The endorsements that its rows showed, newest first, and when that was
 	// seen.
 	history  [endorsedHistory]endorsement

@@ -11,6 +11,7 @@ import (
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/raftdv/dv/fabric"
 )
@@ -20,13 +21,14 @@ import (
 // that take time; members that crash, lose what they did not sync, and come
 // back. It counts rounds and checks E2, E3 and E4 while it runs.
 type world struct {
-	setup  setup
-	rng    *mathrand.Rand
-	conf   *raftpb.ConfState
-	now    time.Duration
-	events queue
-	nodes  []*node
-	cut    map[[2]uint64]bool // messages of raft get lost
+	setup   setup
+	rng     *mathrand.Rand
+	conf    *raftpb.ConfState
+	now     time.Duration
+	events  queue
+	nodes   []*node
+	cut     map[[2]uint64]bool // messages of raft get lost
+	severed map[[2]uint64]bool // rows as well: one way
 
 	counting  bool
 	rounds    map[claim]bool
@@ -44,6 +46,8 @@ type world struct {
 	plan    []crash
 	revival time.Duration
 	crashed int
+	changed int // changes of the configuration applied
+	blinks  int // endorsers that will restart at once
 	phases  map[phase]int
 	targets []fabric.MemberID // crashed nominees
 }
@@ -74,6 +78,7 @@ type setup struct {
 	tamper      func(*Arbiter) // a planted bug
 	forget      bool           // disks are empty after a restart: a planted bug
 	stretch     int            // delays and disks take so many times as long
+	sudden      bool           // from the kill on
 	together    bool           // all members tick at about the same time
 	deaf        bool           // nothing is ever held: a planted bug
 }
@@ -85,12 +90,14 @@ const (
 	maxResends = 3
 	minSync    = 100 * time.Microsecond
 	maxSync    = 3 * time.Millisecond
+	minHang    = 10 * time.Millisecond
 	raftTick   = 100 * time.Millisecond
 	raftElect  = 10
 )
 
 type node struct {
 	id           uint64
+	rate         time.Duration // of its clock, in percent
 	up, reviving bool
 	hangs        time.Duration // until then it does nothing
 	life         uint64
@@ -132,6 +139,7 @@ func (p phase) String() string { return phaseNames[p] }
 type crash struct {
 	at           phase
 	silent, hang bool
+	blink        bool // it comes back at once
 }
 
 // raftRandom makes raft's election timeouts repeatable.
@@ -146,7 +154,7 @@ func (r raftRandom) Read(b []byte) (int, error) {
 
 func newWorld(s setup) *world {
 	rand.Reader = raftRandom{mathrand.NewPCG(s.seed, 1)}
-	w := &world{setup: s, rng: mathrand.New(mathrand.NewPCG(s.seed, 2)), cut: map[[2]uint64]bool{},
+	w := &world{setup: s, rng: mathrand.New(mathrand.NewPCG(s.seed, 2)), cut: map[[2]uint64]bool{}, severed: map[[2]uint64]bool{},
 		rounds: map[claim]bool{}, leaders: map[uint64]uint64{}, words: map[wordKey]word{}, seen: map[EventKind]int{}, phases: map[phase]int{}}
 	conf := s.conf
 	if conf == nil {
@@ -158,7 +166,7 @@ func newWorld(s setup) *world {
 	ids := slices.Concat(conf.Voters, conf.VotersOutgoing, conf.Learners)
 	slices.Sort(ids)
 	for _, id := range slices.Compact(ids) {
-		n := &node{id: id, arrivals: map[uint64]time.Duration{}}
+		n := &node{id: id, rate: 100, arrivals: map[uint64]time.Duration{}}
 		n.format(conf)
 		w.nodes = append(w.nodes, n)
 	}
@@ -215,7 +223,7 @@ func (w *world) happen(h happening) {
 	case h.do != nil:
 		h.do()
 	case w.now == n.wake:
-		n.arb.Advance(w.now)
+		n.arb.Advance(w.clock(n))
 		w.act(n)
 	}
 }
@@ -261,9 +269,9 @@ func (w *world) delay() time.Duration {
 	return w.stretched(d)
 }
 
-// stretched is how long it takes from the kill on.
+// stretched is how long it takes.
 func (w *world) stretched(d time.Duration) time.Duration {
-	if w.counting {
+	if w.counting || !w.setup.sudden {
 		d *= time.Duration(max(1, w.setup.stretch))
 	}
 	return d
@@ -290,10 +298,10 @@ func (w *world) start(n *node) {
 	}
 	cfg := w.setup.cfg
 	cfg.Self, cfg.PreVote, cfg.CheckQuorum = fabric.MemberID(n.id), w.setup.preVote, w.setup.checkQuorum
-	n.arb, err = New(cfg, w.now)
+	n.arb, err = New(cfg, w.clock(n))
 	must(err)
-	n.arb.SetMode(w.now, w.setup.mode)
-	must(n.arb.SetMembers(w.now, w.members(n)))
+	n.arb.SetMode(w.clock(n), w.setup.mode)
+	must(n.arb.SetMembers(w.clock(n), w.members(n)))
 	if !w.setup.blind {
 		hs, _, err := n.storage.InitialState()
 		must(err)
@@ -301,14 +309,14 @@ func (w *world) start(n *node) {
 		must(err)
 		term, err := n.storage.Term(last)
 		must(err)
-		n.arb.Position(w.now, hs.GetTerm(), term, last)
+		n.arb.Position(w.clock(n), hs.GetTerm(), term, last)
 	}
 	for _, p := range w.nodes {
 		if p != n && p.up && p.arb != nil {
-			w.after(w.delay(), p, func() { p.arb.Up(w.now, fabric.MemberID(n.id)); w.act(p) })
+			w.after(w.delay(), p, func() { p.arb.Up(w.clock(p), fabric.MemberID(n.id)); w.act(p) })
 			w.after(w.delay(), n, func() {
 				if p.up {
-					n.arb.Up(w.now, fabric.MemberID(p.id))
+					n.arb.Up(w.clock(n), fabric.MemberID(p.id))
 					w.act(n)
 				}
 			})
@@ -316,6 +324,11 @@ func (w *world) start(n *node) {
 	}
 	w.act(n)
 }
+
+// clock is what a member's clock shows, when the time at which it shows t.
+func (w *world) clock(n *node) time.Duration { return w.now * n.rate / 100 }
+
+func (w *world) when(n *node, t time.Duration) time.Duration { return (t*100 + n.rate - 1) / n.rate }
 
 func (w *world) members(n *node) (m Members) {
 	_, conf, err := n.storage.InitialState()
@@ -334,7 +347,7 @@ func (w *world) members(n *node) (m Members) {
 func (w *world) tick(n *node) {
 	n.rn.Tick()
 	w.pump(n)
-	w.after(raftTick, n, func() { w.tick(n) })
+	w.after(raftTick*100/n.rate, n, func() { w.tick(n) })
 }
 
 // crash stops a member; what its disk does not have is lost.
@@ -348,7 +361,7 @@ func (w *world) crash(n *node, silent bool) {
 		if p != n && p.up && p.arb != nil {
 			w.after(w.delay(), p, func() {
 				if !n.up {
-					p.arb.Down(w.now, fabric.MemberID(n.id))
+					p.arb.Down(w.clock(p), fabric.MemberID(n.id))
 					w.act(p)
 				}
 			})
@@ -367,8 +380,13 @@ func (w *world) strike(n *node, at phase) bool {
 	w.phases[at]++
 	w.targets = append(w.targets, fabric.MemberID(n.id))
 	if c.hang {
-		n.hangs = w.now + w.between(w.revival, 20*w.revival)
+		least := w.between(minHang, w.revival) // shorter ones are delays, which Patience covers
+		n.hangs = max(n.hangs, w.now+w.between(least, []time.Duration{2, 20}[w.rng.IntN(2)]*w.revival))
 		return false
+	}
+	if c.blink {
+		w.blink(n)
+		return true
 	}
 	w.crash(n, c.silent)
 	if w.upVoters() <= w.voterCount()/2 && w.reviving() < 1+w.voterCount()/2-w.upVoters() {
@@ -512,7 +530,7 @@ func (w *world) send(n *node, msgs []*raftpb.Message) {
 		}
 	}
 	if n.arb != nil {
-		n.arb.Sent(w.now, msgs)
+		n.arb.Sent(w.clock(n), msgs)
 	}
 	for _, m := range msgs {
 		w.route(n, m)
@@ -529,7 +547,7 @@ func (w *world) planned(at phase) bool { return w.counting && len(w.plan) > 0 &&
 
 func (w *world) route(n *node, m *raftpb.Message) {
 	to := w.node(m.GetTo())
-	if to == nil || !to.up || w.cut[[2]uint64{n.id, to.id}] {
+	if to == nil || !to.up || w.cut[[2]uint64{n.id, to.id}] || w.severed[[2]uint64{n.id, to.id}] {
 		return
 	}
 	if *verbose && w.counting && isCampaign(m) {
@@ -542,7 +560,7 @@ func (w *world) route(n *node, m *raftpb.Message) {
 
 func (w *world) deliver(n *node, m *raftpb.Message) {
 	if n.arb != nil {
-		switch v := n.arb.Receive(w.now, m); {
+		switch v := n.arb.Receive(w.clock(n), m); {
 		case v == Hold:
 			n.since[m] = w.now
 			w.act(n)
@@ -618,7 +636,7 @@ func (w *world) act(n *node) {
 			return
 		}
 	}
-	if at := n.arb.Deadline(); n.wake <= w.now || at < n.wake {
+	if at := w.when(n, n.arb.Deadline()); n.wake <= w.now || at < n.wake {
 		n.wake = at
 		w.events.push(max(w.now, at), happening{n: n, life: n.life})
 	}
@@ -627,6 +645,10 @@ func (w *world) act(n *node) {
 
 func (w *world) strikeAt(n *node, e Event) bool {
 	switch {
+	case e.Kind == EventEndorsed && w.blinks > 0 && w.counting:
+		w.blinks--
+		w.blink(n)
+		return true
 	case e.Kind == EventStarted:
 		return n.id == w.best() && w.strike(n, atSeal)
 	case e.Kind == EventEndorsed && e.Member == fabric.MemberID(n.id):
@@ -635,6 +657,12 @@ func (w *world) strikeAt(n *node, e Event) bool {
 		return w.strike(n, atNominated)
 	}
 	return false
+}
+
+// blink restarts a member at once.
+func (w *world) blink(n *node) {
+	w.crash(n, w.rng.IntN(2) == 0)
+	w.at(w.now+w.between(minDelay, 5*time.Millisecond), func() { w.start(n) })
 }
 
 // best is the member that will be nominated first: the longest log, then the
@@ -661,7 +689,7 @@ func (n *node) last() entry {
 // Patiences after anybody's endorsement.
 func (w *world) word(n *node, e Event) {
 	key := wordKey{n.id, e.Term, e.Attempt}
-	if was, ok := w.words[key]; ok && w.now < was.at+3*n.arb.cfg.Patience {
+	if was, ok := w.words[key]; ok && w.now < was.at+startWait*n.arb.cfg.Patience*100/n.rate {
 		w.fail("%w: %d endorses %v and %v in attempt %d of term %d, %v later", errE4, n.id, was.nominee, e.Member, e.Attempt, e.Term, w.now-was.at)
 	}
 	w.words[key] = word{e.Member, w.now}
@@ -669,7 +697,7 @@ func (w *world) word(n *node, e Event) {
 
 // checkHeld checks E3.
 func (w *world) checkHeld(n *node, m *raftpb.Message) {
-	if kept := w.now - max(n.since[m], n.hangs); kept > n.arb.cfg.Hold {
+	if kept := (w.now - max(n.since[m], n.hangs)) * n.rate / 100; kept > n.arb.base.MaxHold || w.setup.stretch < 2 && kept > 2*n.arb.base.Hold {
 		w.fail("%w: %d keeps %v for %v", errE3, n.id, m.GetType(), kept)
 	}
 }
@@ -678,7 +706,7 @@ func (w *world) publish(n *node) {
 	n.version++
 	row := &fabric.Row{Owner: fabric.MemberID(n.id), Incarnation: n.life, Version: n.version, Sections: n.arb.AppendSection(nil)}
 	for _, p := range w.nodes {
-		if p == n || !p.up {
+		if p == n || !p.up || w.severed[[2]uint64{n.id, p.id}] {
 			continue
 		}
 		w.events.push(max(w.now, n.hangs)+w.delay(), happening{n: p, life: p.life, row: row})
@@ -686,7 +714,7 @@ func (w *world) publish(n *node) {
 }
 
 func (w *world) takeRow(n *node, row *fabric.Row) {
-	if err := n.arb.Row(w.now, row); err != nil {
+	if err := n.arb.Row(w.clock(n), row); err != nil {
 		w.fail("%w", err)
 	}
 	w.act(n)
@@ -729,6 +757,22 @@ func (w *world) decide(n *node, e *raftpb.Entry) {
 		w.decidedIn = append(w.decidedIn, w.highest())
 	case i > len(w.decided):
 		w.fail("%w: %d decides %d before %d", errE2, n.id, i, len(w.decided))
+	}
+	w.reconfigure(n, e)
+}
+
+// reconfigure applies a change of the configuration at one member.
+func (w *world) reconfigure(n *node, e *raftpb.Entry) {
+	if e.GetType() != raftpb.EntryConfChangeV2 {
+		return
+	}
+	cc := &raftpb.ConfChangeV2{}
+	must(proto.Unmarshal(e.GetData(), cc))
+	_, err := n.storage.CreateSnapshot(e.GetIndex(), n.rn.ApplyConfChange(cc), nil)
+	must(err)
+	w.changed++
+	if n.arb != nil {
+		must(n.arb.SetMembers(w.clock(n), w.members(n)))
 	}
 }
 

@@ -1359,7 +1359,7 @@ func (*Event_Election) isEvent_What() {}
 type ElectionEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "suspected", "false-suspicion", "started", "endorsed", "nominated", "failed",
-	// "round", "elected", "abstained", "gave-up", "refused-term", "late" or "overflow".
+	// "round", "elected", "abstained", "gave-up", "refused-term", "late", "overflow" or "pace".
 	Kind          string  `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
 	Term          uint64  `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
 	Attempt       int64   `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
