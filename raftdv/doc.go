@@ -25,6 +25,6 @@
 //
 // Send is in send.go, what comes in is in receive.go; path.go chooses among the
 // fabrics. hello.go, serve.go and dial.go are the bootstrap, codec.go and
-// rowack.go the formats, snapsend.go and snapreceive.go the snapshots, state.go
+// rowack.go the formats, elections.go drives the arbiter, snapsend.go and snapreceive.go the snapshots, state.go
 // what /debug/dv shows.
 package raftdv
