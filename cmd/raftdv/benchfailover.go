@@ -54,7 +54,7 @@ a busy neighbour for each, for --duration and side, with --throttle=20 members l
 to 20% of a processor each (needs root); changes of leader are counted. attack: a
 stopped member of three is replaced by one that campaigns every 50 ms with votes that
 ignore leases; what the others still write is measured.`,
-		Example: `  raftdv bench failover                             # 30 trials of all: about 40 minutes
+		Example: `  raftdv bench failover                             # 30 trials of all: about 45 minutes
   raftdv bench failover --fault=kill --members=3 --writers=1,16 --csv=trials.csv
   raftdv bench failover --fault=none --duration=30m # an hour: both sides
   raftdv bench failover --fault=none --duration=5m --throttle=20

@@ -49,7 +49,8 @@ type Numbers struct {
 	// Terms used in a trial: the mean, and the most.
 	TermsMean float64 `json:"terms_mean"`
 	TermsMax  uint64  `json:"terms_max"`
-	// ChangesMean of leader in a trial, the return of the old leader included.
+	// ChangesMean of leader in a trial, the return of the old leader included: terms
+	// in which somebody led and applied an entry.
 	ChangesMean float64 `json:"changes_mean"`
 	ChangesMax  int     `json:"changes_max"`
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -181,9 +182,7 @@ func (s *side) trial(ctx context.Context, n int, wait, bound time.Duration) (Tri
 	seen := leaders{before.term: 1}
 	seen.note(answers)
 	later, err := s.settle(ctx)
-	for term, id := range later {
-		seen[term] = id
-	}
+	maps.Copy(seen, later)
 	return s.measured(f, before.term, answers, seen, bound), err
 }
 
