@@ -142,6 +142,10 @@ bench-raft: build ## raft groups on the transport and on rafthttp, side by side 
 bench-etcd: build ## etcd-dv against stock etcd, side by side (BENCH='--members 3 --clients 32')
 	@bin/raftdv bench etcd $(BENCH)
 
+.PHONY: bench-failover
+bench-failover: build ## from a leader's fault to the first write, beside stock etcd (BENCH='--fault kill,stop --trials 10')
+	@bin/raftdv bench failover $(BENCH)
+
 # Results of other commits are not continued: each has its file.
 SEEDS ?= 1000
 FIRST ?= 1

@@ -74,9 +74,9 @@ func benchmarkRoundTrip(b *testing.B, sys *system) {
 		b.Fatal(err)
 	}
 	slices.Sort(p.samples)
-	b.ReportMetric(quantile(p.samples, 0.5), "µs-p50")
-	b.ReportMetric(quantile(p.samples, 0.99), "µs-p99")
-	b.ReportMetric(quantile(p.samples, 0.999), "µs-p99.9")
+	b.ReportMetric(Quantile(p.samples, 0.5), "µs-p50")
+	b.ReportMetric(Quantile(p.samples, 0.99), "µs-p99")
+	b.ReportMetric(Quantile(p.samples, 0.999), "µs-p99.9")
 	b.ReportMetric(p.samples[len(p.samples)-1], "µs-max")
 }
 

@@ -68,7 +68,7 @@ func (c EtcdConfig) withDefaults() EtcdConfig {
 	if c.Progress == nil {
 		c.Progress = func(string, ...any) {}
 	}
-	if c.Dir == "" && inMemory(memoryDir) {
+	if c.Dir == "" && InMemory(memoryDir) {
 		c.Dir = memoryDir
 	}
 	return c
@@ -207,7 +207,7 @@ func (s *etcdSide) measureAll(ctx context.Context, cfg EtcdConfig, n int, result
 }
 
 func storage(dir string) string {
-	if inMemory(dir) {
+	if InMemory(dir) {
 		return "memory"
 	}
 	return "disk"

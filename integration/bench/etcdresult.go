@@ -47,7 +47,7 @@ type EtcdNumber struct {
 }
 
 func etcdResult(cfg EtcdConfig, clients int, stock, dv *etcdSeries) EtcdResult {
-	r := EtcdResult{Clients: clients, Value: cfg.Value, Pairs: len(dv.puts), DV: dv.numbers(), Stock: stock.numbers(), Origin: origin()}
+	r := EtcdResult{Clients: clients, Value: cfg.Value, Pairs: len(dv.puts), DV: dv.numbers(), Stock: stock.numbers(), Origin: Here()}
 	ratios(dv.puts, stock.puts).into(&r.RatioPuts, &r.RatioPutsLo, &r.RatioPutsHi)
 	ratios(dv.p50, stock.p50).into(&r.RatioP50, &r.RatioP50Lo, &r.RatioP50Hi)
 	ratios(dv.p99, stock.p99).into(&r.RatioP99, &r.RatioP99Lo, &r.RatioP99Hi)
@@ -57,7 +57,7 @@ func etcdResult(cfg EtcdConfig, clients int, stock, dv *etcdSeries) EtcdResult {
 
 func (s *etcdSeries) numbers() EtcdNumber {
 	return EtcdNumber{
-		PutsPerS: round(median(s.puts)), P50Ms: round(median(s.p50)), P99Ms: round(median(s.p99)), CPUUs: round(median(s.cpu)),
+		PutsPerS: Round(median(s.puts)), P50Ms: Round(median(s.p50)), P99Ms: Round(median(s.p99)), CPUUs: Round(median(s.cpu)),
 	}
 }
 

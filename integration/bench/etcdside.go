@@ -108,8 +108,8 @@ func (s *etcdSide) measure(ctx context.Context, d time.Duration, into *etcdSerie
 	n := float64(len(latencies))
 	slices.Sort(latencies)
 	into.puts = append(into.puts, n/took.Seconds())
-	into.p50 = append(into.p50, quantile(latencies, 0.5))
-	into.p99 = append(into.p99, quantile(latencies, 0.99))
+	into.p50 = append(into.p50, Quantile(latencies, 0.5))
+	into.p99 = append(into.p99, Quantile(latencies, 0.99))
 	into.cpu = append(into.cpu, (after-before)*1e6/n)
 	return s.compact(ctx)
 }

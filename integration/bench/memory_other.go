@@ -2,5 +2,5 @@
 
 package bench
 
-// inMemory reports whether dir is on a file system in memory.
-func inMemory(string) bool { return false }
+// InMemory reports whether dir is on a file system in memory.
+func InMemory(string) bool { return false }

@@ -18,7 +18,8 @@ type Origin struct {
 	Machine string `json:"machine"`
 }
 
-func origin() Origin {
+// Here is the origin of what this program measures on this machine.
+func Here() Origin {
 	system := runtime.GOOS
 	var u unix.Utsname
 	if unix.Uname(&u) == nil {

@@ -62,7 +62,7 @@ func runPingpong(ctx context.Context, g *group, size int, d time.Duration) (rttR
 	}
 	slices.Sort(counted)
 	sent := uint64(len(p.samples)) + p.lost
-	return rttResult{quantile(counted, 0.5), quantile(counted, 0.99), sent, p.lost}, g.ready()
+	return rttResult{Quantile(counted, 0.5), Quantile(counted, 0.99), sent, p.lost}, g.ready()
 }
 
 func newPingpong(g *group, size int) *pingpong {

@@ -74,8 +74,8 @@ func (s *raftSeries) add(f raftFigures) {
 
 func (s *raftSeries) numbers() RaftNumber {
 	return RaftNumber{
-		CommitsPerS: round(median(s.commits)), P50Us: round(median(s.p50)), P99Us: round(median(s.p99)), CPUUs: round(median(s.cpu)),
-		MessagesPerCommit: round(median(s.messages)), BytesPerCommit: round(median(s.bytes)), WireBytesPerCommit: round(median(s.wire)),
+		CommitsPerS: Round(median(s.commits)), P50Us: Round(median(s.p50)), P99Us: Round(median(s.p99)), CPUUs: Round(median(s.cpu)),
+		MessagesPerCommit: Round(median(s.messages)), BytesPerCommit: Round(median(s.bytes)), WireBytesPerCommit: Round(median(s.wire)),
 	}
 }
 
@@ -83,7 +83,7 @@ func (r *raftRig) result() RaftResult {
 	ours, base := &r.ours.series, &r.base.series
 	res := RaftResult{
 		Port: r.cell.port.name, Members: r.cell.members, Sealed: r.cell.sealed, InFlight: r.cell.inFlight, Size: r.cfg.Size,
-		Pairs: r.cfg.Pairs, Repeats: r.repeats, Ours: ours.numbers(), Rafthttp: base.numbers(), Origin: origin(),
+		Pairs: r.cfg.Pairs, Repeats: r.repeats, Ours: ours.numbers(), Rafthttp: base.numbers(), Origin: Here(),
 	}
 	ratios(ours.commits, base.commits).into(&res.RatioCommits, &res.RatioCommitsLo, &res.RatioCommitsHi)
 	ratios(ours.p50, base.p50).into(&res.RatioP50, &res.RatioP50Lo, &res.RatioP50Hi)

@@ -161,7 +161,7 @@ func perCommit(first, last raftMoment, clients []*client) (raftFigures, error) {
 	sent := last.traffic.since(first.traffic)
 	return raftFigures{
 		commits: n / last.at.Sub(first.at).Seconds(),
-		p50:     quantile(latencies, 0.5), p99: quantile(latencies, 0.99),
+		p50:     Quantile(latencies, 0.5), p99: Quantile(latencies, 0.99),
 		cpu:      float64((last.cpu - first.cpu).Nanoseconds()) / 1e3 / n,
 		messages: float64(sent.messages) / n, bytes: float64(sent.bytes) / n, wire: float64(sent.wire) / n,
 	}, nil

@@ -69,31 +69,31 @@ type Absolute struct {
 func (s *samples) result(cfg TransportConfig, c cell, null floodResult) TransportResult {
 	r := TransportResult{
 		Port: c.port.name, Members: c.members, Sealed: c.sealed, Size: cfg.Size, Window: cfg.Window, Acks: cfg.Acks, Pairs: cfg.Pairs,
-		Origin: origin(), Sent: s.ours.sent + s.spin.sent, Lost: s.ours.lost + s.spin.lost,
-		DeliveriesPerS:    round(median(s.ours.perSecond)),
-		CPUUs:             round(median(s.ours.cpu)),
-		AllocsPerDelivery: round(max(0, median(s.ours.allocs)-null.allocs)),
-		RTTBlockUs:        round(median(s.ours.p50)),
-		RTTBlockP99Us:     round(median(s.ours.p99)),
+		Origin: Here(), Sent: s.ours.sent + s.spin.sent, Lost: s.ours.lost + s.spin.lost,
+		DeliveriesPerS:    Round(median(s.ours.perSecond)),
+		CPUUs:             Round(median(s.ours.cpu)),
+		AllocsPerDelivery: Round(max(0, median(s.ours.allocs)-null.allocs)),
+		RTTBlockUs:        Round(median(s.ours.p50)),
+		RTTBlockP99Us:     Round(median(s.ours.p99)),
 		Rafthttp: Absolute{
-			DeliveriesPerS: round(median(s.base.perSecond)), CPUUs: round(median(s.base.cpu)),
-			AllocsPerDelivery: round(max(0, median(s.base.allocs)-null.allocs)),
-			RTTBlockUs:        round(median(s.base.p50)), RTTBlockP99Us: round(median(s.base.p99)),
+			DeliveriesPerS: Round(median(s.base.perSecond)), CPUUs: Round(median(s.base.cpu)),
+			AllocsPerDelivery: Round(max(0, median(s.base.allocs)-null.allocs)),
+			RTTBlockUs:        Round(median(s.base.p50)), RTTBlockP99Us: Round(median(s.base.p99)),
 		},
-		Harness: Absolute{DeliveriesPerS: round(null.perSecond), CPUUs: round(null.cpu), AllocsPerDelivery: round(null.allocs)},
+		Harness: Absolute{DeliveriesPerS: Round(null.perSecond), CPUUs: Round(null.cpu), AllocsPerDelivery: Round(null.allocs)},
 	}
 	ratios(s.ours.perSecond, s.base.perSecond).into(&r.RatioDeliveries, &r.RatioDeliveriesLo, &r.RatioDeliveriesHi)
 	ratios(s.ours.cpu, s.base.cpu).into(&r.RatioCPU, &r.RatioCPULo, &r.RatioCPUHi)
 	ratios(s.ours.p50, s.base.p50).into(&r.RatioRTTBlock, &r.RatioRTTBlockLo, &r.RatioRTTBlockHi)
 	if len(s.spin.p50) > 0 {
-		r.RTTSpinUs, r.RTTSpinP99Us = round(median(s.spin.p50)), round(median(s.spin.p99))
+		r.RTTSpinUs, r.RTTSpinP99Us = Round(median(s.spin.p50)), Round(median(s.spin.p99))
 		ratios(s.spin.p50, s.base.p50).into(&r.RatioRTTSpin, &r.RatioRTTSpinLo, &r.RatioRTTSpinHi)
 	}
 	return r
 }
 
 func (i Interval) into(median, lo, hi *float64) {
-	*median, *lo, *hi = round(i.Median), round(i.Lo), round(i.Hi)
+	*median, *lo, *hi = Round(i.Median), Round(i.Lo), Round(i.Hi)
 }
 
 // WriteTransportTable writes results for people.

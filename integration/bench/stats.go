@@ -42,17 +42,17 @@ func bootstrap(values []float64) Interval {
 	}
 	slices.Sort(medians)
 	tail := (1 - confidence) / 2
-	return Interval{median(values), quantile(medians, tail), quantile(medians, 1-tail)}
+	return Interval{median(values), Quantile(medians, tail), Quantile(medians, 1-tail)}
 }
 
 func median(values []float64) float64 {
 	s := slices.Clone(values)
 	slices.Sort(s)
-	return quantile(s, 0.5)
+	return Quantile(s, 0.5)
 }
 
-// quantile interpolates between the ranks of sorted values.
-func quantile(sorted []float64, q float64) float64 {
+// Quantile interpolates between the ranks of sorted values.
+func Quantile(sorted []float64, q float64) float64 {
 	if len(sorted) == 0 {
 		return math.NaN()
 	}
@@ -62,8 +62,8 @@ func quantile(sorted []float64, q float64) float64 {
 	return sorted[low] + (at-float64(low))*(sorted[high]-sorted[low])
 }
 
-// round keeps four digits: more would only look exact.
-func round(x float64) float64 {
+// Round keeps four digits: more would only look exact.
+func Round(x float64) float64 {
 	if x == 0 || math.IsNaN(x) || math.IsInf(x, 0) {
 		return x
 	}

@@ -20,14 +20,14 @@ func TestQuantiles(t *testing.T) {
 		{[]float64{1, 2, 3, 4, 5}, 1, 5},
 		{[]float64{0, 10}, 0.99, 9.9},
 	} {
-		if got := quantile(tc.values, tc.q); math.Abs(got-tc.want) > 1e-12 {
-			t.Errorf("quantile(%v, %v) = %v, want %v", tc.values, tc.q, got, tc.want)
+		if got := Quantile(tc.values, tc.q); math.Abs(got-tc.want) > 1e-12 {
+			t.Errorf("Quantile(%v, %v) = %v, want %v", tc.values, tc.q, got, tc.want)
 		}
 	}
 	if got := median([]float64{5, 1, 4}); got != 4 {
 		t.Errorf("median of unsorted values: %v", got)
 	}
-	if got := quantile(nil, 0.5); !math.IsNaN(got) {
+	if got := Quantile(nil, 0.5); !math.IsNaN(got) {
 		t.Errorf("quantile of nothing: %v", got)
 	}
 }
@@ -76,11 +76,11 @@ func TestIntervalCovers(t *testing.T) {
 
 func TestRound(t *testing.T) {
 	for x, want := range map[float64]float64{0: 0, 123456: 123500, 0.00123456: 0.001235, 1: 1, -9.87654: -9.877} {
-		if got := round(x); math.Abs(got-want) > 1e-12 {
-			t.Errorf("round(%v) = %v, want %v", x, got, want)
+		if got := Round(x); math.Abs(got-want) > 1e-12 {
+			t.Errorf("Round(%v) = %v, want %v", x, got, want)
 		}
 	}
-	if got := []float64{round(math.NaN()), round(math.Inf(1))}; !slices.ContainsFunc(got, math.IsNaN) || !math.IsInf(got[1], 1) {
+	if got := []float64{Round(math.NaN()), Round(math.Inf(1))}; !slices.ContainsFunc(got, math.IsNaN) || !math.IsInf(got[1], 1) {
 		t.Errorf("%v", got)
 	}
 }

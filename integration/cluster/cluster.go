@@ -104,6 +104,15 @@ func prepare(cfg Config) (_ *Cluster, err error) {
 func (c *Cluster) addMember(state string) (*Member, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	name := fmt.Sprintf("m%d", c.made+1)
+	dir := filepath.Join(c.dir, name)
+	var place Place
+	if c.cfg.Place != nil {
+		var err error
+		if place, err = c.cfg.Place(c.made, dir); err != nil {
+			return nil, fmt.Errorf("place of %s: %w", name, err)
+		}
+	}
 	var urls [2]string
 	for i := range urls {
 		p, err := freePort()
@@ -111,14 +120,16 @@ func (c *Cluster) addMember(state string) (*Member, error) {
 			return nil, err
 		}
 		c.ports = append(c.ports, p)
-		urls[i] = fmt.Sprintf("%s://127.0.0.1:%d", c.tls.scheme(), p)
+		urls[i] = fmt.Sprintf("%s://%s:%d", c.tls.scheme(), place.host(), p)
+	}
+	if place.Socket != "" {
+		urls[0] = "unix://" + place.Socket
 	}
 	c.made++
-	name := fmt.Sprintf("m%d", c.made)
 	m := &Member{
-		Name: name, Dir: filepath.Join(c.dir, name),
+		Name: name, Dir: dir,
 		ClientURL: urls[0], PeerURL: urls[1],
-		cluster: c, binary: c.cfg.Binary, state: state,
+		cluster: c, place: place, binary: c.cfg.Binary, state: state,
 	}
 	c.members = append(c.members, m)
 	return m, nil

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -33,12 +34,30 @@ type Config struct {
 	// Env is added to the environment of every member. ETCD_* variables of
 	// this process are not passed on.
 	Env map[string]string
+	// Place says where member i runs, counted from 0, whose folder is dir. Default:
+	// on loopback, without a command before it. Not with TLS, whose certificates
+	// name loopback alone.
+	Place func(i int, dir string) (Place, error)
 	// StartTimeout bounds how long a start may take. Default 1m.
 	StartTimeout time.Duration
 	// StopTimeout is how long a member may take to stop before it is killed.
 	// Default 20s.
 	StopTimeout time.Duration
 }
+
+// A Place is where a member runs. The zero value is this host's loopback.
+type Place struct {
+	// Host is the address of its URLs. Default 127.0.0.1.
+	Host string
+	// Command stands before the member's program. It must become that program
+	// (exec), so that its process id is the member's.
+	Command []string
+	// Socket is the path of a unix socket for clients, who then need no network to
+	// the member.
+	Socket string
+}
+
+func (p Place) host() string { return cmp.Or(p.Host, "127.0.0.1") }
 
 func (c Config) withDefaults() Config {
 	if c.Size == 0 {
@@ -63,6 +82,9 @@ func (c Config) Validate() error {
 	}
 	if c.Size < 0 {
 		errs = append(errs, fmt.Errorf("Size is %d: use 1 or more", c.Size))
+	}
+	if c.TLS && c.Place != nil {
+		errs = append(errs, errors.New("Place cannot be had with TLS: the certificates name loopback alone"))
 	}
 	if c.StartTimeout < 0 || c.StopTimeout < 0 {
 		errs = append(errs, errors.New("StartTimeout and StopTimeout cannot be negative: 0 stands for the default"))

@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -34,6 +36,7 @@ type Member struct {
 	PeerURL   string
 
 	cluster *Cluster
+	place   Place
 
 	mu     sync.Mutex
 	binary string
@@ -85,7 +88,8 @@ func (m *Member) Start() error {
 	if err := os.MkdirAll(m.Dir, 0o755); err != nil {
 		return err
 	}
-	p, err := startProcess(m.binary, m.args(), environ(m.cluster.cfg.Env), m.LogPath())
+	command := slices.Concat(m.place.Command, []string{m.binary}, m.args())
+	p, err := startProcess(command[0], command[1:], environ(m.cluster.cfg.Env), m.LogPath())
 	if err != nil {
 		return fmt.Errorf("member %s: %w", m.Name, err)
 	}
@@ -213,7 +217,21 @@ func (m *Member) HTTPClient() (*http.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &http.Client{Transport: &http.Transport{TLSClientConfig: tls}}, nil
+	t := &http.Transport{TLSClientConfig: tls}
+	if m.place.Socket != "" {
+		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", m.place.Socket)
+		}
+	}
+	return &http.Client{Transport: t}, nil
+}
+
+// WebURL is where HTTPClient finds the pages of the member's client listener.
+func (m *Member) WebURL() string {
+	if m.place.Socket != "" {
+		return m.cluster.tls.scheme() + "://localhost"
+	}
+	return m.ClientURL
 }
 
 // Status asks the member for its own view.

@@ -1,0 +1,215 @@
+package failover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/raftdv/dv/integration/bench"
+)
+
+const (
+	// warmUp is how long the writers write before the fault, and up to phase more,
+	// so that it comes at any time between two heartbeats.
+	warmUp = 300 * time.Millisecond
+	phase  = 200 * time.Millisecond
+	// afterwards is how long they go on after the first write.
+	afterwards = 100 * time.Millisecond
+)
+
+// A Trial is one fault of one cluster.
+type Trial struct {
+	Fault   string
+	Members int
+	Writers int
+	Number  int // from 1
+	Side    string
+	// Took is the time from the fault to the first acknowledged write, or the bound.
+	Took time.Duration
+	// Within: a write was acknowledged before the bound.
+	Within bool
+	// Terms used from the fault to the first write.
+	Terms uint64
+	// Changes of leader from the fault until all had settled with the old leader
+	// back.
+	Changes int
+}
+
+// Run measures and calls report for each cell, as soon as it is known. A fault
+// that cannot be made here gives a result with Skipped and no error.
+func Run(ctx context.Context, cfg Config, report func(Result)) error {
+	cfg = cfg.withDefaults()
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	cells := cfg.cells()
+	cfg.Progress("%d cells of %d trials of each side, about %v", len(cells), cfg.Trials, cfg.Estimate().Round(time.Minute))
+	for _, c := range cells {
+		r, err := runCell(ctx, cfg, c)
+		if errors.Is(err, ErrNotHere) {
+			cfg.Progress("SKIPPED: %s, %d members: %v", c.fault, c.members, err)
+			report(skipped(c, err))
+			continue
+		}
+		if len(r.stock) > 0 {
+			report(r.result(cfg))
+		}
+		if err != nil {
+			return fmt.Errorf("%s, %d members, %d writers: %w", c.fault, c.members, c.writers, err)
+		}
+	}
+	return nil
+}
+
+// trials of one cell, by side.
+type trials struct {
+	cell
+	stock, dv []Trial
+	paths     string
+	storage   string
+	writes    uint64 // acknowledged, and read back
+}
+
+// runCell keeps both clusters for all trials of a cell: the one whose turn it is
+// not has no clients.
+func runCell(ctx context.Context, cfg Config, c cell) (t *trials, err error) {
+	t = &trials{cell: c}
+	var sides []*side
+	defer func() {
+		for _, s := range sides {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	for _, name := range []string{stockSide, dvSide} {
+		dir := cfg.Dir
+		if dir == "" {
+			dir = os.TempDir()
+		}
+		l, err := newLab(ctx, c.fault, dir, c.members)
+		if err != nil {
+			return t, err
+		}
+		s, err := openSide(ctx, name, cfg.Programs, c.members, l)
+		if err != nil {
+			return t, err
+		}
+		sides = append(sides, s)
+	}
+	t.paths, t.storage = sides[1].pathNames(), storageOf(sides[0].dir)
+	if err := t.run(ctx, cfg, sides); err != nil {
+		return t, err
+	}
+	for _, s := range sides {
+		if err := s.verify(ctx); err != nil {
+			return t, err
+		}
+		t.writes += s.ledger.writes()
+	}
+	return t, nil
+}
+
+// run makes the trials. Odd ones begin with the other side.
+func (t *trials) run(ctx context.Context, cfg Config, sides []*side) error {
+	rng := rand.New(rand.NewPCG(uint64(t.members), uint64(t.writers)))
+	for i := range cfg.Trials {
+		wait := warmUp + time.Duration(rng.Int64N(int64(phase))) // the same for both
+		pair := map[string]Trial{}
+		order := slices.Clone(sides)
+		if i%2 == 1 {
+			slices.Reverse(order)
+		}
+		for _, s := range order {
+			one, err := s.trial(ctx, t.writers, wait, cfg.Bound)
+			if err != nil {
+				return fmt.Errorf("trial %d, %s: %w", i+1, s.name, err)
+			}
+			one.Fault, one.Members, one.Writers, one.Number, one.Side = t.fault, t.members, t.writers, i+1, s.name
+			cfg.Trial(one)
+			pair[s.name] = one
+		}
+		t.stock, t.dv = append(t.stock, pair[stockSide]), append(t.dv, pair[dvSide])
+		cfg.Progress("%s, %d members, %d writers: trial %d/%d: stock %s, dv %s",
+			t.fault, t.members, t.writers, i+1, cfg.Trials, pair[stockSide].text(), pair[dvSide].text())
+	}
+	return nil
+}
+
+func (t Trial) text() string {
+	if !t.Within {
+		return fmt.Sprintf("not within %v", t.Took)
+	}
+	return fmt.Sprintf("%.1f ms", millis(t.Took))
+}
+
+// trial breaks the leader under load, measures and mends it. The cluster has
+// settled before and after.
+func (s *side) trial(ctx context.Context, n int, wait, bound time.Duration) (Trial, error) {
+	before := s.view
+	rest := s.others(before.leader)
+	index := slices.Index(s.cluster.Members(), before.leader)
+	load := s.startLoad(ctx, n)
+	defer load.stop()
+	if !load.warm(ctx, wait) {
+		return Trial{}, errors.New("no write was acknowledged before the fault: the cluster does not work")
+	}
+	probing, done := context.WithCancel(ctx)
+	defer done()
+	f := newFirst(time.Now(), before.term)
+	load.to(f)
+	probes := make(chan struct{})
+	go func() { defer close(probes); probe(probing, s.kvs(rest), s.ledger, f.add) }()
+	struck := s.lab.strike(index, before.leader)
+	if struck == nil {
+		await(ctx, f.found, bound)
+	}
+	done()
+	<-probes
+	pause(ctx, afterwards)
+	load.stop()
+	answers := s.statuses(ctx, rest)
+	mended := s.lab.mend(ctx, index, before.leader)
+	if err := errors.Join(struck, mended, context.Cause(ctx)); err != nil {
+		return Trial{}, err
+	}
+	seen := leaders{before.term: 1}
+	seen.note(answers)
+	later, err := s.settle(ctx)
+	maps.Copy(seen, later)
+	return s.measured(f, before.term, answers, seen, bound), err
+}
+
+func (s *side) measured(f *first, before uint64, answers []*clientv3.StatusResponse, seen leaders, bound time.Duration) Trial {
+	t := Trial{Changes: seen.changes()}
+	if t.Took, t.Within = f.took(); !t.Within || t.Took > bound {
+		t.Took, t.Within = bound, false
+	}
+	if term, ok := maxTerm(answers); ok && term > before {
+		t.Terms = term - before
+	}
+	return t
+}
+
+func await(ctx context.Context, found <-chan struct{}, bound time.Duration) {
+	t := time.NewTimer(bound)
+	defer t.Stop()
+	select {
+	case <-found:
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+func storageOf(dir string) string {
+	if bench.InMemory(filepath.Clean(dir)) {
+		return "memory"
+	}
+	return "disk"
+}

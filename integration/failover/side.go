@@ -1,0 +1,308 @@
+package failover
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/raftdv/dv/integration/cluster"
+	"github.com/raftdv/dv/raftdv"
+)
+
+const (
+	pollEvery     = 50 * time.Millisecond
+	statusTimeout = time.Second
+	dialTimeout   = 5 * time.Second
+	// redialMax bounds how long a client waits before it dials a member again
+	// that was gone.
+	redialMax = 200 * time.Millisecond
+	// settleFor is how long all members must have agreed before a trial.
+	settleFor     = 2 * time.Second
+	settleTimeout = 90 * time.Second
+	// pathsTimeout is how long etcd-dv may take for its paths at first.
+	pathsTimeout  = 10 * time.Second
+	verifyTimeout = 2 * time.Minute
+	maxDebug      = 4 << 20
+	rafthttp      = "rafthttp"
+)
+
+// Names of the two sides.
+const (
+	stockSide = "stock"
+	dvSide    = "dv"
+)
+
+// A side is one of the two clusters that are compared.
+type side struct {
+	name    string
+	dir     string
+	cluster *cluster.Cluster
+	lab     lab
+	clients map[*cluster.Member]*clientv3.Client
+	ledger  *ledger
+	// paths of messages when the cluster was new; it has settled again when it
+	// uses no others.
+	paths []string
+	view  view
+}
+
+// A view is what all members agree on.
+type view struct {
+	leader *cluster.Member
+	term   uint64
+}
+
+// openSide starts a cluster of n members in lab, and waits until it has settled.
+func openSide(ctx context.Context, name string, p Programs, n int, l lab, args ...string) (_ *side, err error) {
+	s := &side{name: name, lab: l, ledger: newLedger(), clients: map[*cluster.Member]*clientv3.Client{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	if s.dir, err = os.MkdirTemp(p.Dir, "raftdv-failover-"); err != nil {
+		return nil, fmt.Errorf("folder for the data: %w", err)
+	}
+	cfg := cluster.Config{Binary: p.Stock, Size: n, Dir: s.dir, Args: args, Place: l.place}
+	if name == dvSide {
+		cfg.Binary, cfg.Args = p.DV, slices.Concat(args, p.DVArgs)
+	}
+	if s.cluster, err = cluster.New(ctx, cfg); err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	for _, m := range s.cluster.Members() {
+		if s.clients[m], err = clientOf(m); err != nil {
+			return nil, err
+		}
+	}
+	s.firstPaths(ctx)
+	_, err = s.settle(ctx)
+	return s, err
+}
+
+func clientOf(m *cluster.Member) (*clientv3.Client, error) {
+	b := backoff.DefaultConfig
+	b.BaseDelay, b.MaxDelay = pollEvery, redialMax
+	return clientv3.New(clientv3.Config{
+		Endpoints: []string{m.ClientURL}, DialTimeout: dialTimeout, Logger: zap.NewNop(),
+		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{Backoff: b, MinConnectTimeout: dialTimeout})},
+	})
+}
+
+// close ends the members, then what they ran in. It may be called on a side
+// that is not complete.
+func (s *side) close() error {
+	for _, c := range s.clients {
+		c.Close()
+	}
+	// A process that waits for a disk cannot end.
+	err := s.lab.release()
+	if s.cluster != nil {
+		s.cluster.Close()
+	}
+	err = errors.Join(err, s.lab.close())
+	if s.dir != "" {
+		err = errors.Join(err, os.RemoveAll(s.dir))
+	}
+	return err
+}
+
+// others returns the members but one.
+func (s *side) others(but *cluster.Member) []*cluster.Member {
+	return slices.DeleteFunc(s.cluster.Members(), func(m *cluster.Member) bool { return m == but })
+}
+
+func (s *side) kvs(members []*cluster.Member) (kvs []clientv3.KV) {
+	for _, m := range members {
+		kvs = append(kvs, s.clients[m])
+	}
+	return kvs
+}
+
+// statuses asks members for their views, all at once; nil for one that did not
+// answer.
+func (s *side) statuses(ctx context.Context, members []*cluster.Member) []*clientv3.StatusResponse {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	answers := make([]*clientv3.StatusResponse, len(members))
+	var wg sync.WaitGroup
+	for i, m := range members {
+		wg.Go(func() {
+			if st, err := s.clients[m].Status(ctx, m.ClientURL); err == nil {
+				answers[i] = st
+			}
+		})
+	}
+	wg.Wait()
+	return answers
+}
+
+// maxTerm of those that answered; false if nobody did.
+func maxTerm(answers []*clientv3.StatusResponse) (term uint64, ok bool) {
+	for _, st := range answers {
+		if st != nil {
+			term, ok = max(term, st.RaftTerm), true
+		}
+	}
+	return term, ok
+}
+
+// leaders are the terms that had a leader, as far as somebody saw it.
+type leaders map[uint64]uint64
+
+func (l leaders) note(answers []*clientv3.StatusResponse) {
+	for _, st := range answers {
+		if st != nil && st.Leader != 0 {
+			l[st.RaftTerm] = st.Leader
+		}
+	}
+}
+
+// changes is how often leadership began anew: a term has one leader at most.
+func (l leaders) changes() int { return max(0, len(l)-1) }
+
+// agreed returns the common view of members, false if they differ, one does not
+// answer or lacks entries.
+func agreed(members []*cluster.Member, answers []*clientv3.StatusResponse) (view, bool) {
+	var v view
+	for i, st := range answers {
+		if st == nil || st.Leader == 0 {
+			return view{}, false
+		}
+		f := answers[0]
+		if st.Leader != f.Leader || st.RaftTerm != f.RaftTerm || st.RaftAppliedIndex != f.RaftAppliedIndex || st.RaftIndex != f.RaftIndex {
+			return view{}, false
+		}
+		if st.Header.MemberId == st.Leader {
+			v = view{members[i], st.RaftTerm}
+		}
+	}
+	return v, v.leader != nil
+}
+
+// settle returns when all members have agreed for settleFor on who leads and on
+// what is applied, on the paths that the cluster began with; and the leaders
+// that it saw on the way.
+func (s *side) settle(ctx context.Context) (leaders, error) {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	seen, members := leaders{}, s.cluster.Members()
+	var since time.Time
+	var last view
+	t := time.NewTicker(pollEvery)
+	defer t.Stop()
+	for {
+		answers := s.statuses(ctx, members)
+		seen.note(answers)
+		v, ok := agreed(members, answers)
+		lacks := "the members do not agree"
+		if ok && s.paths != nil {
+			now := s.pathsNow(ctx)
+			ok, lacks = subset(now, s.paths), fmt.Sprintf("its paths are %v and were %v", now, s.paths)
+		}
+		if !ok || v != last {
+			since, last = time.Now(), v
+		}
+		if ok && time.Since(since) >= settleFor {
+			s.view = v
+			return seen, nil
+		}
+		select {
+		case <-ctx.Done():
+			return seen, fmt.Errorf("%s did not settle within %v (%s): %w: see whether the machine is overloaded", s.name, settleTimeout, lacks, context.Cause(ctx))
+		case <-t.C:
+		}
+	}
+}
+
+// firstPaths waits until paths other than rafthttp have stayed as they are for
+// settleFor, then takes what there is: a better fabric comes after a first one.
+func (s *side) firstPaths(ctx context.Context) {
+	if s.name != dvSide {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, pathsTimeout)
+	defer cancel()
+	since := time.Now()
+	for ctx.Err() == nil && (len(s.paths) == 0 || slices.Contains(s.paths, rafthttp) || time.Since(since) < settleFor) {
+		if now := s.pathsNow(ctx); now != nil && !slices.Equal(now, s.paths) {
+			s.paths, since = now, time.Now()
+		}
+		pause(ctx, pollEvery)
+	}
+}
+
+// pathsNow says what the members' messages travel on; nil if one does not say.
+func (s *side) pathsNow(ctx context.Context) []string {
+	all := map[string]bool{}
+	for _, m := range s.cluster.Members() {
+		states, err := debugState(ctx, m)
+		if err != nil {
+			return nil
+		}
+		if len(states) == 0 {
+			all[rafthttp] = true
+		}
+		for _, st := range states {
+			for _, p := range st.Peers {
+				all[p.Path] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
+}
+
+func subset(a, b []string) bool {
+	return a != nil && !slices.ContainsFunc(a, func(x string) bool { return !slices.Contains(b, x) })
+}
+
+func (s *side) pathNames() string { return strings.Join(s.paths, ",") }
+
+func debugState(ctx context.Context, m *cluster.Member) (states []raftdv.State, err error) {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	client, err := m.HTTPClient()
+	if err != nil {
+		return nil, err
+	}
+	defer client.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.WebURL()+raftdv.DebugPath, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, nil // --dv-mode=off
+	}
+	return states, json.NewDecoder(http.MaxBytesReader(nil, resp.Body, maxDebug)).Decode(&states)
+}
+
+// verify reads everything back from every member.
+func (s *side) verify(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)
+	defer cancel()
+	for _, m := range s.cluster.Members() {
+		if err := s.ledger.verify(ctx, s.clients[m]); err != nil {
+			return fmt.Errorf("%s, through %s: %w", s.name, m.Name, err)
+		}
+	}
+	return nil
+}
