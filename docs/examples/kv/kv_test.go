@@ -67,6 +67,14 @@ func TestReplicates(t *testing.T) {
 		}
 		return true
 	})
+	eventually(t, "elections are arbitrated", func() bool {
+		for _, m := range members {
+			if e := m.transport.State().Elections; e == nil || e.Mode != "on" {
+				return false
+			}
+		}
+		return true
+	})
 	members[2].stop()
 	put(t, ctx, members[1], "colour", "red")
 	eventually(t, "the other one has it", func() bool { v, _ := members[0].get("colour"); return v == "red" })

@@ -16,6 +16,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/raftdv/dv/raftdv"
+	"github.com/raftdv/dv/raftdv/election"
 )
 
 const (
@@ -37,7 +38,8 @@ type member struct {
 	stopc     chan struct{}
 	done      sync.WaitGroup
 
-	mu      sync.Mutex // guards the fields below
+	mu      sync.Mutex       // guards the fields below
+	members election.Members // of the configuration that was applied last
 	store   map[string]string
 	next    uint64
 	waiting map[uint64]chan struct{} // proposals of this member that were not applied yet
@@ -107,7 +109,7 @@ func (m *member) apply(e *raftpb.Entry) {
 	if e.GetType() == raftpb.EntryConfChange {
 		cc := new(raftpb.ConfChange)
 		if err := unmarshal(e.GetData(), cc); err == nil {
-			m.node.ApplyConfChange(cc)
+			m.setMembers(m.node.ApplyConfChange(cc))
 		}
 		return
 	}
@@ -124,6 +126,19 @@ func (m *member) apply(e *raftpb.Entry) {
 			delete(m.waiting, w.ID)
 		}
 	}
+}
+
+func (m *member) setMembers(conf *raftpb.ConfState) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.members = election.MembersOf(conf)
+}
+
+// membership tells the transport who votes, for elections.
+func (m *member) membership() election.Members {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.members
 }
 
 // put returns when the write is committed and applied here.

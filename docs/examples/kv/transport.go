@@ -9,6 +9,7 @@ import (
 	stats "go.etcd.io/etcd/server/v3/etcdserver/api/v2stats"
 
 	"github.com/raftdv/dv/raftdv" // was: "go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp"
+	"github.com/raftdv/dv/raftdv/election"
 )
 
 // newTransport makes the transport between the members.
@@ -22,6 +23,10 @@ func newTransport(m *member, lg *zap.Logger, cluster []string) (*raftdv.Transpor
 		ServerStats: stats.NewServerStats(name, name),
 		LeaderStats: stats.NewLeaderStats(lg, name),
 		ErrorC:      make(chan error, 1),
+		// What rafthttp does not have: elections in at most three rounds.
+		Config: raftdv.Config{
+			Elections: election.On, Members: m.membership, ElectionTimeout: electionTicks * tick, PreVote: true, CheckQuorum: true,
+		},
 	}
 	if err := t.Start(); err != nil {
 		return nil, err
