@@ -35,7 +35,7 @@ func run(t testing.TB, cfg Config) *Report {
 
 // invariants are what make invariants prints a line for: the id, and how the
 // names of its checks begin.
-var invariants = []string{"F1", "F2", "F3", "R1", "raft", "linearizable"}
+var invariants = []string{"F1", "F2", "F3", "R1", "E1", "E2", "E3", "E4", "raft", "linearizable"}
 
 func of(check, id string) bool { return check == id || strings.HasPrefix(check, id+":") }
 

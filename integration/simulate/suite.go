@@ -45,7 +45,13 @@ func (s *Suite) Validate() error {
 
 // header is the first line of a results file.
 type header struct {
-	Version string `json:"version"`
+	Version   string `json:"version"`
+	Elections string `json:"elections"`
+	Failovers int    `json:"failovers"`
+}
+
+func (s *Suite) header() header {
+	return header{s.Version, s.Config.Elections.String(), s.Config.Failovers}
 }
 
 type runKey struct {
@@ -159,7 +165,7 @@ func (s *Suite) read(file *os.File) (map[runKey]*Report, error) {
 	if whole > 0 {
 		return done, nil
 	}
-	return done, writeLine(file, header{s.Version})
+	return done, writeLine(file, s.header())
 }
 
 func (s *Suite) checkHeader(line []byte) error {
@@ -167,8 +173,15 @@ func (s *Suite) checkHeader(line []byte) error {
 	if err := json.Unmarshal(line, &h); err != nil {
 		return err
 	}
+	if h.Elections == "" {
+		h.Elections = "off" // files of before there was anything else
+	}
 	if h.Version != s.Version {
 		return fmt.Errorf("they are of version %q, this is %q: name another file or delete it", h.Version, s.Version)
+	}
+	if want := s.header(); h != want {
+		return fmt.Errorf("they are of runs with elections %s and %d failovers, this has %s and %d: name another file or delete it",
+			h.Elections, h.Failovers, want.Elections, want.Failovers)
 	}
 	return nil
 }
