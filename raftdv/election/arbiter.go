@@ -48,6 +48,7 @@ type Arbiter struct {
 	// Of the election.
 	abstain   time.Duration // until then, after a start
 	rest      time.Duration // until then, after one that was given up
+	fruitless int           // campaigns that were seen since somebody led
 	started   time.Duration // when the first seal since the last leader was set
 	electing  bool          // started is valid
 	sealed    bool
