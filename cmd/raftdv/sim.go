@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"runtime/debug"
@@ -35,6 +36,7 @@ type simOptions struct {
 	hash     bool
 	trace    bool
 	shrink   bool
+	summary  bool
 }
 
 func newSimCmd() *cobra.Command {
@@ -50,7 +52,9 @@ which it still does. docs/simulator.md says what is simulated and what is checke
 		Example: `  raftdv sim --seed 7 --members 5 --trace
   raftdv sim --seed 7 --members 5 --hash            # the same hash each time
   raftdv sim --seed 7 --only 2,5                    # two faults of its schedule
-  raftdv sim --seeds 1000 --members 3,5,7 --results sim.jsonl   # run again to go on`,
+  raftdv sim --seeds 1000 --members 3,5,7 --results sim.jsonl   # run again to go on
+  raftdv sim --results sim.jsonl --summary
+  raftdv sim --seed 7 --elections=off               # stock raft's elections`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
@@ -65,11 +69,15 @@ which it still does. docs/simulator.md says what is simulated and what is checke
 	f.StringVar(&o.results, "results", "", "file that keeps the results of each seed, and is continued")
 	f.BoolVar(&o.hash, "hash", false, "print the hash of the run as the last line")
 	f.BoolVar(&o.trace, "trace", false, "print what goes wrong when, and who leads")
+	f.BoolVar(&o.summary, "summary", false, "print what --results has so far, as a table for a document, and run nothing")
 	f.BoolVar(&o.shrink, "shrink", true, "look for the smallest schedule on which a seed still fails")
 	return cmd
 }
 
 func (o *simOptions) run(cmd *cobra.Command) error {
+	if o.summary {
+		return o.summarize(cmd.OutOrStdout())
+	}
 	debug.SetGCPercent(simGCPercent)
 	out := cmd.OutOrStdout()
 	only, err := parseOnly(o.only)
@@ -116,6 +124,20 @@ func (o *simOptions) run(cmd *cobra.Command) error {
 		fmt.Fprintf(out, "%016x\n", hash)
 	}
 	return err
+}
+
+// summarize prints the table of a file of results.
+func (o *simOptions) summarize(out io.Writer) error {
+	if o.results == "" {
+		return errors.New("--summary: no --results, the file to sum up")
+	}
+	sum, about, err := simulate.Summarize(o.results)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%s\n\n", about)
+	sum.Table(out)
+	return nil
 }
 
 // shrinkRun prints the smallest schedule that still fails.

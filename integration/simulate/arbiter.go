@@ -39,6 +39,8 @@ type Arbiter interface {
 type Host interface {
 	// ID of the member.
 	ID() fabric.MemberID
+	// Seed of the run.
+	Seed() uint64
 	// Members is the configuration that the member has applied.
 	Members() *raftpb.ConfState
 	// Status of the member's raft: term, vote, commit, role, leader.
@@ -70,6 +72,7 @@ type host struct{ *node }
 var _ Host = host{}
 
 func (h host) ID() fabric.MemberID        { return h.m.id }
+func (h host) Seed() uint64               { return h.c.cfg.Seed }
 func (h host) Members() *raftpb.ConfState { return h.node.conf }
 func (h host) Status() raft.BasicStatus   { return h.rn.BasicStatus() }
 func (h host) Now() time.Duration         { return h.m.clock() }

@@ -171,7 +171,9 @@ func (m *member) kill() {
 	m.dead, m.died = true, m.c.net.Now()
 	m.c.checks.polls.alive()
 	m.node.leads = false
-	m.closed(m.c.kernels)
+	if m.c.kernels.IntN(2) == 0 {
+		m.closed()
+	}
 	m.crash()
 }
 

@@ -1,7 +1,6 @@
 package simulate
 
 import (
-	"math/rand/v2"
 	"time"
 
 	"github.com/raftdv/dv/raftdv/election"
@@ -123,12 +122,9 @@ func (c *cluster) led() {
 	c.report.MostFailoverTime = max(c.report.MostFailoverTime, took)
 }
 
-// closed: what the kernel of a process that died tells its peers, unless the
-// machine died, or they cannot be reached.
-func (m *member) closed(rng *rand.Rand) {
-	if rng.IntN(2) == 0 {
-		return
-	}
+// closed: what the kernel of a process that died tells the peers that can be
+// reached. When a machine dies nobody is told.
+func (m *member) closed() {
 	inc := m.node.inc
 	for _, o := range m.c.members {
 		n := o.node

@@ -43,6 +43,7 @@ func (s *Summary) add(r *Report) {
 	if z == nil {
 		z = &sizeSummary{mostRoundsOf: map[int]int{}, failuresOf: map[string]int{}, firstOfFailure: map[string]uint64{}}
 		z.Faults, z.Inside, z.Outside, z.OutsideWhy = map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}
+		z.Members = r.Members
 		s.sizes[r.Members] = z
 	}
 	z.seeds++
