@@ -18,7 +18,7 @@ const (
 	// failoverEvery is for what there is room in the calm at the beginning.
 	firstFailover = 2 * time.Second
 	calmFailovers = 300 * time.Millisecond
-	leastDown     = 200 * time.Millisecond
+	leastDown     = 20 * time.Millisecond
 	mostDown      = 700 * time.Millisecond
 )
 
