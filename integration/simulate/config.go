@@ -26,7 +26,8 @@ const (
 	// maxMembers bounds a cluster; members that join later come on top.
 	maxMembers = 31
 	// maxSimulated bounds a run that does not get its proposals through.
-	maxSimulated = 10 * time.Minute
+	maxSimulated    = 10 * time.Minute
+	defaultDuration = time.Minute
 	// queueBytes bounds the ports' queues; the largest MsgApp fits twice.
 	queueBytes = 2 * maxFrame
 	maxFrame   = maxSizePerMsg + 64<<10
@@ -104,7 +105,7 @@ func (c Config) withDefaults() Config {
 		c.Members = 3
 	}
 	if c.Duration == 0 {
-		c.Duration = time.Minute
+		c.Duration = defaultDuration
 	}
 	if c.Proposals == 0 {
 		c.Proposals = 1000

@@ -94,6 +94,9 @@ func (r *Report) Replay() string {
 		return s
 	}
 	s += fmt.Sprintf(" --elections=%v --failovers=%d", r.cfg.Elections, r.cfg.Failovers)
+	if d := r.cfg.Duration; d != 0 && d != defaultDuration {
+		s += fmt.Sprintf(" --duration=%v", d)
+	}
 	if r.cfg.Only != nil {
 		s += " --only=" + join(r.cfg.Only)
 	}
