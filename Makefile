@@ -149,11 +149,12 @@ bench-failover: build ## from a leader's fault to the first write, beside stock 
 # Results of other commits are not continued: each has its file.
 SEEDS ?= 1000
 FIRST ?= 1
-SIM_RESULTS ?= $(BUILD)/sim-$(FIRST).jsonl
+SIM_RESULTS ?= $(BUILD)/sim-$(ELECTIONS)-$(FIRST).jsonl
+ELECTIONS ?= on
 
 .PHONY: sim
-sim: build ## clusters in virtual time with faults, checked; resumable (SEEDS=1000 FIRST=1 SIM='--members 5')
-	@bin/raftdv sim --seed $(FIRST) --seeds $(SEEDS) --members 3,5,7 --results $(SIM_RESULTS) $(SIM)
+sim: build ## clusters in virtual time with faults, checked; resumable (SEEDS=1000 FIRST=1 ELECTIONS=on SIM='--members 5')
+	@bin/raftdv sim --seed $(FIRST) --seeds $(SEEDS) --members 3,5,7 --elections=$(ELECTIONS) --results $(SIM_RESULTS) $(SIM)
 
 TRIALS ?= 6000
 ELECTION_RESULTS ?= $(BUILD)/elections-$(FIRST).jsonl
@@ -164,8 +165,8 @@ elections: ## elections of 3 to 9 members with failing nominees, checked; resuma
 		-seed $(FIRST) -elections $(TRIALS) -results "$(abspath $(ELECTION_RESULTS))"
 
 .PHONY: invariants
-invariants: ## a line for each invariant, from seeds and planted bugs that it runs now (INVARIANT_SEEDS=20)
-	@$(GO) test -count=1 -v -timeout $(TIMEOUT) -run '^TestInvariants$$' ./integration/simulate -seeds $(INVARIANT_SEEDS) | \
+invariants: ## a line for each invariant, from seeds and planted bugs that it runs now (INVARIANT_SEEDS=20 ELECTIONS=on)
+	@$(GO) test -count=1 -v -timeout $(TIMEOUT) -run '^TestInvariants$$' ./integration/simulate -seeds $(INVARIANT_SEEDS) -elections $(ELECTIONS) | \
 		awk '/ in [0-9]+ seeds |replay with|not noticed|^panic|^(FAIL|ok)/'
 
 INVARIANT_SEEDS ?= 20

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"runtime/debug"
@@ -12,11 +13,15 @@ import (
 
 	"github.com/raftdv/dv/integration/simulate"
 	"github.com/raftdv/dv/internal/version"
+	"github.com/raftdv/dv/raftdv/election"
 )
 
 // simGCPercent: a run keeps some ten megabytes and makes garbage all the time;
 // collecting it less often makes runs a quarter faster.
 const simGCPercent = 800
+
+// simFailovers is the default of --failovers: one in a calm, one anywhere.
+const simFailovers = 2
 
 // simOptions are the flags of raftdv sim.
 type simOptions struct {
@@ -26,9 +31,12 @@ type simOptions struct {
 	duration time.Duration
 	only     string
 	results  string
+	mode     string
+	failover int
 	hash     bool
 	trace    bool
 	shrink   bool
+	summary  bool
 }
 
 func newSimCmd() *cobra.Command {
@@ -44,7 +52,9 @@ which it still does. docs/simulator.md says what is simulated and what is checke
 		Example: `  raftdv sim --seed 7 --members 5 --trace
   raftdv sim --seed 7 --members 5 --hash            # the same hash each time
   raftdv sim --seed 7 --only 2,5                    # two faults of its schedule
-  raftdv sim --seeds 1000 --members 3,5,7 --results sim.jsonl   # run again to go on`,
+  raftdv sim --seeds 1000 --members 3,5,7 --results sim.jsonl   # run again to go on
+  raftdv sim --results sim.jsonl --summary
+  raftdv sim --seed 7 --elections=off               # stock raft's elections`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
@@ -54,23 +64,38 @@ which it still does. docs/simulator.md says what is simulated and what is checke
 	f.IntSliceVar(&o.members, "members", []int{3}, "members of the cluster; several sizes are run one after the other")
 	f.DurationVar(&o.duration, "duration", 0, "least simulated time (default 1m)")
 	f.StringVar(&o.only, "only", "", "faults of the schedule to keep, by number, or none (default all)")
+	f.StringVar(&o.mode, "elections", "on", "arbiters of elections: off (stock raft), observe or on")
+	f.IntVar(&o.failover, "failovers", -1, "elections beyond the schedule in which nominees crash (default 2, with --elections=off 0)")
 	f.StringVar(&o.results, "results", "", "file that keeps the results of each seed, and is continued")
 	f.BoolVar(&o.hash, "hash", false, "print the hash of the run as the last line")
 	f.BoolVar(&o.trace, "trace", false, "print what goes wrong when, and who leads")
+	f.BoolVar(&o.summary, "summary", false, "print what --results has so far, as a table for a document, and run nothing")
 	f.BoolVar(&o.shrink, "shrink", true, "look for the smallest schedule on which a seed still fails")
 	return cmd
 }
 
 func (o *simOptions) run(cmd *cobra.Command) error {
+	if o.summary {
+		return o.summarize(cmd.OutOrStdout())
+	}
 	debug.SetGCPercent(simGCPercent)
 	out := cmd.OutOrStdout()
 	only, err := parseOnly(o.only)
 	if err != nil {
 		return err
 	}
+	mode, err := election.ParseMode(o.mode)
+	if err != nil {
+		return fmt.Errorf("--elections=%s: %w", o.mode, err)
+	}
+	if o.failover < 0 && mode == election.Off {
+		o.failover = 0
+	} else if o.failover < 0 {
+		o.failover = simFailovers
+	}
 	suite := simulate.Suite{
 		First: o.seed, Seeds: o.seeds, Members: o.members, Results: o.results, Version: version.Version(),
-		Config: simulate.Config{Duration: o.duration, Only: only},
+		Config: simulate.Config{Duration: o.duration, Only: only, Elections: mode, Failovers: o.failover},
 	}
 	if o.trace {
 		suite.Config.Trace = func(at time.Duration, what string) { fmt.Fprintf(out, "%14v  %s\n", at, what) }
@@ -99,6 +124,20 @@ func (o *simOptions) run(cmd *cobra.Command) error {
 		fmt.Fprintf(out, "%016x\n", hash)
 	}
 	return err
+}
+
+// summarize prints the table of a file of results.
+func (o *simOptions) summarize(out io.Writer) error {
+	if o.results == "" {
+		return errors.New("--summary: no --results, the file to sum up")
+	}
+	sum, about, err := simulate.Summarize(o.results)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%s\n\n", about)
+	sum.Table(out)
+	return nil
 }
 
 // shrinkRun prints the smallest schedule that still fails.

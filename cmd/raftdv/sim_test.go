@@ -48,16 +48,16 @@ func TestSimHash(t *testing.T) {
 // TestSimFailure: a seed that shows too little fails; what it prints says how to
 // run it again, and how much of its schedule that takes.
 func TestSimFailure(t *testing.T) {
-	out, err := simulated(t, "--seed", "5", "--duration", "11s")
+	out, err := simulated(t, "--seed", "5", "--duration", "11s", "--elections=off")
 	if err == nil || !strings.Contains(err.Error(), "1 of 1 runs failed") {
 		t.Errorf("a run too short for five faults: %v\n%s", err, out)
 	}
-	for _, want := range []string{"FAILED      exercised", "faults struck, want 5", "replay with: raftdv sim --seed 5 --members 3 --hash", "the smallest schedule that fails has 0 of 0 faults"} {
+	for _, want := range []string{"FAILED      exercised", "faults struck, want 5", "replay with: raftdv sim --seed 5 --members 3 --hash --elections=off --failovers=0 --duration=11s\n", "the smallest schedule that fails has 0 of 0 faults"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is not in\n%s", want, out)
 		}
 	}
-	if out, _ := simulated(t, "--seed", "5", "--duration", "11s", "--shrink=false"); strings.Contains(out, "smallest") {
+	if out, _ := simulated(t, "--seed", "5", "--duration", "11s", "--elections=off", "--shrink=false"); strings.Contains(out, "smallest") {
 		t.Errorf("shrunk all the same:\n%s", out)
 	}
 }
@@ -75,6 +75,43 @@ func TestSimSeveral(t *testing.T) {
 	b, err := simulated(t, args...)
 	if err != nil || a != b {
 		t.Errorf("all from the file: %v\n%s\nwant\n%s", err, b, a)
+	}
+}
+
+// TestSimElections: arbiters are on unless somebody says otherwise, and come with
+// failovers; the command to run again names both.
+func TestSimElections(t *testing.T) {
+	on, err := simulated(t, "--seed", "5", "--duration", "11s", "--shrink=false")
+	if err == nil || !strings.Contains(on, " endorsements") || !strings.Contains(on, "--elections=on --failovers=2") {
+		t.Errorf("the default: %v\n%s", err, on)
+	}
+	off, err := simulated(t, "--seed", "5", "--duration", "11s", "--shrink=false", "--elections=off")
+	if err == nil || strings.Contains(off, " endorsements") || !strings.Contains(off, "--elections=off --failovers=0") {
+		t.Errorf("off: %v\n%s", err, off)
+	}
+	if _, err := simulated(t, "--elections=maybe"); err == nil || !strings.Contains(err.Error(), "use off, observe or on") {
+		t.Errorf("maybe: %v", err)
+	}
+	if _, err := simulated(t, "--failovers", "99"); err == nil || !strings.Contains(err.Error(), "Failovers is 99, want 0 to 16") {
+		t.Errorf("99 failovers: %v", err)
+	}
+}
+
+// TestSimSummary: the table of a file, without running anything.
+func TestSimSummary(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "results")
+	if _, err := simulated(t, "--seeds", "2", "--duration", "14s", "--only", "none", "--results", file); err != nil {
+		t.Fatal(err)
+	}
+	out, err := simulated(t, "--results", file, "--summary")
+	if err != nil || !strings.Contains(out, "elections on, 2 failovers\n\n| members | 3 |") || !strings.Contains(out, "| seeds | 2 |") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if _, err := simulated(t, "--summary"); err == nil || !strings.Contains(err.Error(), "no --results") {
+		t.Errorf("of nothing: %v", err)
+	}
+	if _, err := simulated(t, "--summary", "--results", file+"no"); err == nil {
+		t.Error("of a file that is not there")
 	}
 }
 

@@ -44,7 +44,9 @@ func (n *Network) Mend(from, to fabric.MemberID) {
 	if n.cut[pair] == 0 {
 		return
 	}
-	n.cut[pair]--
+	if n.cut[pair]--; n.cut[pair] == 0 {
+		delete(n.cut, pair) // isCut is asked for each packet
+	}
 	n.mended(a, b)
 }
 

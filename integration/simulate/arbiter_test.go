@@ -20,12 +20,14 @@ type nudger struct {
 	h       Host
 	sees    map[fabric.MemberID]byte // the newest section of each peer
 	held    []*raftpb.Message
-	ticks   int
+	wakes   int
 	sent    int
-	stored  uint64
 	links   int
+	heard   int
 	nominee fabric.MemberID
 	holding bool
+	// holdAt is when it begins to hold messages, holdFor for how long.
+	holdAt, holdFor time.Duration
 }
 
 func (n *nudger) Receive(m *raftpb.Message) bool {
@@ -35,13 +37,36 @@ func (n *nudger) Receive(m *raftpb.Message) bool {
 	}
 	return true
 }
-func (n *nudger) Send(*raftpb.Message)       { n.sent++ }
-func (n *nudger) Stored(_, index uint64)     { n.stored = index }
+func (n *nudger) Sent(ms []*raftpb.Message)  { n.sent += len(ms) }
 func (n *nudger) Link(fabric.MemberID, bool) { n.links++ }
-func (n *nudger) Tick()                      { n.ticks++ }
+func (n *nudger) Heard(fabric.MemberID)      { n.heard++ }
+func (n *nudger) Reconfigured()              {}
 func (n *nudger) AppendSection(dst []byte) []byte {
-	return fabric.AppendSection(dst, fabric.Section{ID: fabric.SectionArbiter, Value: []byte{byte(n.ticks)}})
+	return fabric.AppendSection(dst, fabric.Section{ID: fabric.SectionArbiter, Value: []byte{byte(n.wakes)}})
 }
+
+// Wake acts at the times of the test.
+func (n *nudger) Wake() {
+	n.wakes++
+	switch now := n.h.Now(); {
+	case now >= nudgeAt && now < nudgeAt+wakeEvery:
+		n.nudge()
+	case n.holdAt > 0 && now >= n.holdAt && now < n.holdAt+n.holdFor:
+		n.holding = true
+	case n.holding:
+		n.holding = false
+		for _, m := range n.held {
+			n.h.Step(m)
+		}
+		n.h.Publish()
+	}
+	n.h.WakeAt(n.h.Now() + wakeEvery)
+}
+
+const (
+	wakeEvery = 50 * time.Millisecond
+	nudgeAt   = wakeEvery
+)
 
 func (n *nudger) Row(from fabric.MemberID, row *fabric.Row) {
 	if s, ok := fabric.FindSection(row.Sections, fabric.SectionArbiter); ok {
@@ -63,18 +88,11 @@ func TestArbiterSeam(t *testing.T) {
 	cfg.Arbiter = func(h Host) Arbiter {
 		n := &nudger{h: h, sees: map[fabric.MemberID]byte{}, nominee: 3}
 		all[h.ID()] = n
-		h.After(50*time.Millisecond, n.nudge)
-		h.After(9*time.Second, func() {
-			if n.holding = h.ID() == 1; n.holding {
-				h.After(200*time.Millisecond, func() {
-					n.holding = false
-					for _, m := range n.held {
-						h.Step(m)
-					}
-					h.Publish()
-				})
-			}
-		})
+		h.WakeAt(time.Second)
+		h.WakeAt(nudgeAt)
+		if h.ID() == 1 {
+			n.holdAt, n.holdFor = 9*time.Second, 200*time.Millisecond
+		}
 		if h.Now() != 0 {
 			t.Errorf("%s starts at %v", h.ID(), h.Now())
 		}
@@ -93,13 +111,13 @@ func TestArbiterSeam(t *testing.T) {
 		t.Errorf("before anybody times out by itself: %q, want that 3 leads", leaders)
 	}
 	for id, n := range all {
-		if n.ticks < 100 || n.sent == 0 || n.stored < 20 || n.links < 2 || len(n.sees) < 1 {
+		if _, last := n.h.Last(); n.wakes < 100 || n.sent == 0 || last < 20 || n.links < 2 || len(n.sees) < 1 {
 			t.Errorf("%s: %+v", id, n)
 		}
 		if st := n.h.Status(); st.GetTerm() < 2 || st.Lead == 0 {
 			t.Errorf("%s: status %+v", id, st)
 		}
-		if got := n.h.Voters(); !slices.Equal(got, []fabric.MemberID{1, 2, 3}) {
+		if got := n.h.Members().GetVoters(); !slices.Equal(got, []uint64{1, 2, 3}) {
 			t.Errorf("%s knows the voters %v", id, got)
 		}
 	}
@@ -114,7 +132,10 @@ func TestHeldForeverIsNotLive(t *testing.T) {
 	cfg := Config{Seed: 1, Duration: 15 * time.Second, Proposals: 1, Only: []int{}}
 	cfg.Arbiter = func(h Host) Arbiter {
 		n := &nudger{h: h, sees: map[fabric.MemberID]byte{}}
-		h.After(3*time.Second, func() { n.holding = h.ID() == 2 })
+		h.WakeAt(wakeEvery)
+		if h.ID() == 2 {
+			n.holdAt, n.holdFor = 3*time.Second, time.Hour
+		}
 		return n
 	}
 	r := run(t, cfg)

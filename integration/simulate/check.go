@@ -6,7 +6,9 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"github.com/raftdv/dv/fabric"
 	"github.com/raftdv/dv/fabric/sim"
+	"github.com/raftdv/dv/raftdv/election"
 )
 
 // Failure is one thing that a run found wrong.
@@ -27,6 +29,8 @@ const (
 	checkVotes    = "raft: one vote per term"
 	checkLinear   = "linearizable"
 	checkLive     = "live"
+	// checkElections: an arbiter refuses what an honest member said.
+	checkElections = "elections"
 )
 
 // checks are told what happens, each in a file of its own.
@@ -39,7 +43,10 @@ type checks struct {
 	commits commitCheck
 	votes   voteCheck
 	rounds  rounds
-	queue   int // the ports' bound
+	polls   electionCheck    // E1
+	holds   heldCheck        // E3
+	words   endorsementCheck // E4
+	queue   int              // the ports' bound
 }
 
 func (k *checks) init(c *cluster) {
@@ -57,6 +64,11 @@ func (k *checks) init(c *cluster) {
 	k.votes.cast = map[ballot]uint64{}
 	k.votes.spoken = map[*member]uint64{}
 	k.rounds.init()
+	k.polls.init(c)
+	k.words.words = map[attempt]word{}
+	if c.cfg.Elections != election.Off {
+		k.holds.limit, k.words.window = electionHold, electionWindow
+	}
 }
 
 // started: a member runs, for the first time or again.
@@ -67,17 +79,27 @@ func (k *checks) role(n *node) {
 	if n.leads {
 		k.leaders.leads(n)
 		k.rounds.elected(n)
+		k.polls.elected(n)
 	}
 }
 
 // stepped: raft is given a message.
-func (k *checks) stepped(n *node, m *raftpb.Message) { k.rounds.stepped(n, m) }
+func (k *checks) stepped(n *node, m *raftpb.Message) {
+	if m.GetType() == raftpb.MsgVote {
+		k.rounds.stepped(n, m)
+		k.polls.stepped(m)
+	}
+}
 
 // emitted: raft hands out a message.
 func (k *checks) emitted(n *node, m *raftpb.Message) {
 	k.rows.emitted(m)
 	k.votes.emitted(n, m)
+	k.polls.emitted(n, m)
 }
+
+// published: a row goes out.
+func (k *checks) published(n *node, row *fabric.Row) { k.words.published(n, row) }
 
 // fromRow: a message was made of a row.
 func (k *checks) fromRow(n *node, m *raftpb.Message) { k.rows.made(n, m) }
@@ -100,11 +122,15 @@ func (k *checks) restored(n *node, s *raftpb.Snapshot) {
 }
 
 // look is called now and then.
-func (k *checks) look() { k.ledger.look() }
+func (k *checks) look() {
+	k.ledger.look()
+	k.holds.look(k.c)
+}
 
 // end is called when all has come to rest.
 func (k *checks) end() {
 	k.ledger.end()
+	k.polls.settled(k.polls.last)
 	k.c.clients.linearizable()
 	k.c.clients.answered()
 	k.c.caughtUp()

@@ -30,6 +30,9 @@ func (l *ledger) delivered(n *node, from fabric.MemberID, f *fabric.Frame) {
 	if f.Link != b.expected || f.Link != p.seq {
 		l.c.fail("F1", "%s expects %d from %s in %v and gets %d, which was sent as %d", n.m.id, b.expected, from, p.lane, f.Link, p.seq)
 	}
+	if l.c.net.Now()-p.at > slowFrame && p.lane != fabric.LaneBulk {
+		l.c.checks.polls.unmet("slow frame", l.c.net.Now())
+	}
 	b.expected = f.Link + 1
 	p.delivered = true
 	if p.fate == acked {

@@ -24,8 +24,12 @@ type cluster struct {
 	hash     uint64 // of what raft applied
 	streams  uint64 // frames so far
 	linkWoes []*linkWoe
+	cut      map[[2]*member]int // cuts that are on, by direction
+	failover *failover          // the newest
+	kernels  *rand.Rand
 	clients  *clients
 	report   Report
+	lostAt   time.Duration // when the leader crashed or stopped; -1: it did not
 	checks   checks
 }
 
@@ -35,11 +39,15 @@ type member struct {
 	id   fabric.MemberID
 	rank int // its place in cluster.members
 	disk disk
-	node *node         // of the newest incarnation
-	skew float64       // how much faster its clock runs
-	gone bool          // removed from the cluster for good
-	up   time.Duration // when it was last started or resumed
-	dead bool
+	node *node   // of the newest incarnation
+	skew float64 // how much faster its clock runs
+	// clockAt is what its clock showed at clockFrom, when skew changed last.
+	clockAt, clockFrom time.Duration
+	upClock            time.Duration // up, by its clock
+	gone               bool          // removed from the cluster for good
+	died               time.Duration // when it crashed last
+	up                 time.Duration // when it was last started or resumed
+	dead               bool
 	// paused counts the faults that have it paused.
 	paused int
 }
@@ -52,9 +60,10 @@ func newCluster(cfg Config) (*cluster, error) {
 		return nil, err
 	}
 	c := &cluster{
-		cfg: cfg.withDefaults(), rng: stream(cfg.Seed, streamCluster), diskRNG: stream(cfg.Seed, streamDisk),
+		cfg: cfg.withDefaults(), lostAt: -1,
+		cut: map[[2]*member]int{}, kernels: stream(cfg.Seed, streamKernels), rng: stream(cfg.Seed, streamCluster), diskRNG: stream(cfg.Seed, streamDisk),
 	}
-	c.report = Report{Seed: cfg.Seed, Members: c.cfg.Members, Faults: map[string]int{}, only: cfg.Only}
+	c.report = newReport(&c.cfg)
 	var err error
 	if c.net, err = sim.New(c.network()); err != nil {
 		return nil, err
@@ -143,18 +152,28 @@ func (m *member) start() {
 		m.c.fail("raft", "member %s does not start: %v", m.id, err)
 		return
 	}
-	m.node, m.dead, m.up = n, false, m.c.net.Now()
+	m.node, m.dead = n, false
+	m.runs()
+	m.c.checks.polls.alive()
 	if m.paused > 0 {
 		m.c.net.Pause(m.id)
 	}
 	n.begin()
 }
 
+// runs: it was started or resumed.
+func (m *member) runs() { m.up, m.upClock = m.c.net.Now(), m.clock() }
+
 // kill ends a member as a crash does.
 func (m *member) kill() {
+	m.c.leaderless(m)
 	m.c.net.Kill(m.id)
-	m.dead = true
+	m.dead, m.died = true, m.c.net.Now()
+	m.c.checks.polls.alive()
 	m.node.leads = false
+	if m.c.kernels.IntN(2) == 0 {
+		m.closed()
+	}
 	m.crash()
 }
 
@@ -240,6 +259,8 @@ func (c *cluster) exercised() {
 func (c *cluster) fail(check, format string, args ...any) {
 	const enough = 10
 	if len(c.report.Failures) < enough && !c.cfg.hooks.mute[check] {
-		c.report.Failures = append(c.report.Failures, Failure{Check: check, At: c.net.Now(), What: fmt.Sprintf(format, args...)})
+		what := fmt.Sprintf(format, args...)
+		c.report.Failures = append(c.report.Failures, Failure{Check: check, At: c.net.Now(), What: what})
+		c.failedE2(check, what)
 	}
 }

@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"time"
 
+	"go.etcd.io/raft/v3"
+
 	"github.com/raftdv/dv/fabric"
 	"github.com/raftdv/dv/fabric/sim"
+	"github.com/raftdv/dv/raftdv/election"
 )
 
 // etcd's settings of raft: etcdserver's bootstrap.go of 3.7, and the defaults of
@@ -23,7 +26,8 @@ const (
 	// maxMembers bounds a cluster; members that join later come on top.
 	maxMembers = 31
 	// maxSimulated bounds a run that does not get its proposals through.
-	maxSimulated = 10 * time.Minute
+	maxSimulated    = 10 * time.Minute
+	defaultDuration = time.Minute
 	// queueBytes bounds the ports' queues; the largest MsgApp fits twice.
 	queueBytes = 2 * maxFrame
 	maxFrame   = maxSizePerMsg + 64<<10
@@ -48,7 +52,13 @@ type Config struct {
 	// Only restricts the schedule to the faults with these numbers; nil: all of
 	// them, empty: none.
 	Only []int
-	// Arbiter makes the arbiter of a member's incarnation. Nil: none, stock raft.
+	// Elections is the mode of the members' arbiters. Default off: stock raft.
+	Elections election.Mode
+	// Failovers is how many times beyond the schedule the leader, and nominees
+	// after it, crash within an election, half of them in a calm. Default 0.
+	Failovers int
+	// Arbiter makes the arbiter of a member's incarnation. Default what Elections
+	// says: none, or [Elections].
 	Arbiter func(Host) Arbiter
 	// Trace is called for what the nemesis does and who leads. Nil: nobody.
 	Trace func(at time.Duration, what string)
@@ -60,6 +70,7 @@ type Config struct {
 type hooks struct {
 	handler  func(c *cluster, id fabric.MemberID, h fabric.Handler) fabric.Handler
 	port     func(c *cluster, id fabric.MemberID, p fabric.Port) fabric.Port
+	raft     func(*raft.Config)
 	writer   func(id fabric.MemberID) ackWriter
 	persist  func(m *member, w *write)
 	apply    func(m *member, index uint64, cmd *command)
@@ -81,6 +92,7 @@ func (c *Config) Validate() error {
 	}
 	check(c.Members >= 0 && c.Members <= maxMembers, "Members is %d, want 0 (default: 3) to %d", c.Members, maxMembers)
 	check(c.Duration >= 0 && c.Duration <= maxSimulated, "Duration is %v, want 0 (default: 60s) to %v", c.Duration, maxSimulated)
+	check(c.Failovers >= 0 && c.Failovers <= maxFailovers, "Failovers is %d, want 0 to %d", c.Failovers, maxFailovers)
 	check(c.Proposals >= 0, "Proposals is %d, want 0 (default: 1000) or more", c.Proposals)
 	for _, i := range c.Only {
 		check(i >= 0, "Only holds %d, want numbers of faults, from 0", i)
@@ -93,10 +105,13 @@ func (c Config) withDefaults() Config {
 		c.Members = 3
 	}
 	if c.Duration == 0 {
-		c.Duration = time.Minute
+		c.Duration = defaultDuration
 	}
 	if c.Proposals == 0 {
 		c.Proposals = 1000
+	}
+	if c.Arbiter == nil && c.Elections != election.Off {
+		c.Arbiter = Elections(c.Elections)
 	}
 	if c.MinFaults == 0 {
 		c.MinFaults = 5

@@ -40,7 +40,11 @@ func (m *member) syncTime() time.Duration {
 	d.syncs++
 	took := d.latency/2 + time.Duration(m.c.diskRNG.ExpFloat64()*float64(d.latency)/2)
 	took *= time.Duration(max(1, d.factor))
-	return max(took, d.stallUntil-m.c.net.Now()+took)
+	took = max(took, d.stallUntil-m.c.net.Now()+took)
+	if took > slowSync {
+		m.c.checks.polls.unmet("slow sync", m.c.net.Now()+took)
+	}
+	return took
 }
 
 // settle puts a write on disk for good.

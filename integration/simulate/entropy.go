@@ -43,6 +43,9 @@ const (
 	streamClients
 	streamSchedule
 	streamFault // plus the number of the fault
+
+	streamFailovers = 1 << 32
+	streamKernels   = 1<<32 + 1
 )
 
 func stream(seed, which uint64) *mathrand.Rand { return mathrand.New(mathrand.NewPCG(seed, which)) }

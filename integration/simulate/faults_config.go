@@ -34,6 +34,7 @@ func membership(s *strike) func() {
 		both.Changes = append(both.Changes, change(raftpb.ConfChangeRemoveNode, old).Changes...)
 		r.steps = []*raftpb.ConfChangeV2{both}
 	}
+	s.c.checks.polls.breaks(membersChange)
 	r.next()
 	return func() {}
 }
@@ -51,6 +52,9 @@ type replacement struct {
 	tries      int
 }
 
+// membersChange is what E1's assumption rules out until it is complete.
+const membersChange = "members change"
+
 const (
 	proposeEvery = 300 * time.Millisecond
 	// maxTries bounds how long the operator goes on.
@@ -64,12 +68,15 @@ func (r *replacement) next() {
 			r.steps = r.steps[1:]
 		}
 		if len(r.steps) == 0 && len(conf.GetVotersOutgoing()) == 0 {
-			r.c.net.After(time.Second, func() { r.c.retire(r.old) })
+			r.c.net.After(time.Second, func() {
+				r.c.retire(r.old)
+				r.c.checks.polls.mends(membersChange, aftermath)
+			})
 			return
 		}
 		if len(r.steps) > 0 {
 			_ = l.node.rn.ProposeConfChange(r.steps[0]) // refused ones are proposed again
-			l.node.pump()
+			l.node.settle()
 		}
 	}
 	if r.tries++; r.tries < maxTries {
@@ -116,5 +123,6 @@ func (c *cluster) retire(m *member) {
 // reconfigured: a member has applied a configuration.
 func (c *cluster) reconfigured(n *node) {
 	c.report.Reconfigs++
+	c.checks.polls.alive()
 	c.trace("%s: voters %v %v, learners %v", n.m.id, n.conf.GetVoters(), n.conf.GetVotersOutgoing(), n.conf.GetLearners())
 }

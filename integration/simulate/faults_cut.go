@@ -15,10 +15,12 @@ type cuts struct {
 func (k *cuts) set(links [][2]*member) {
 	for _, l := range k.on {
 		k.c.net.Mend(l[0].id, l[1].id)
+		k.c.cut[l]--
 	}
 	k.on = links
 	for _, l := range links {
 		k.c.net.Cut(l[0].id, l[1].id)
+		k.c.cut[l]++
 	}
 }
 

@@ -43,12 +43,16 @@ func (s *strike) pause(m *member) func() {
 		return nil
 	}
 	s.c.trace("%s stops", m.id)
+	s.c.leaderless(m)
 	m.paused++
 	s.c.net.Pause(m.id)
 	return func() {
 		if m.paused--; m.paused == 0 && !m.gone {
-			m.up = s.c.net.Now()
+			m.runs()
 			s.c.net.Resume(m.id)
+			if s.c.leader() == m {
+				s.c.lostAt = -1
+			}
 		}
 	}
 }
@@ -78,10 +82,10 @@ func clockSkew(s *strike) func() {
 	}
 	skew := (s.rng.Float64() - 0.5) * 2 / 3
 	s.c.trace("the clock of %s runs at %.2f", m.id, 1+skew)
-	m.skew += skew
+	m.setSkew(m.skew + skew)
 	s.c.net.SetClock(m.id, rand64(s.rng, time.Second), m.pace()-1)
 	return func() {
-		m.skew -= skew
+		m.setSkew(m.skew - skew)
 		s.c.net.SetClock(m.id, 0, m.pace()-1)
 	}
 }
@@ -120,6 +124,6 @@ func transfer(s *strike) func() {
 	}
 	s.c.trace("%s shall hand over to %s", l.id, to.id)
 	l.node.rn.TransferLeader(uint64(to.id))
-	l.node.pump()
+	l.node.settle()
 	return func() {}
 }

@@ -6,10 +6,13 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/raftdv/dv/raftdv/election"
 )
 
 var (
 	testSeeds = flag.Int("seeds", 2, "seeds for each number of members")
+	elections = flag.String("elections", "on", "arbiters of the seeds' members: off, observe or on")
 	firstSeed = flag.Uint64("first-seed", 1, "the first of them")
 )
 
@@ -35,20 +38,48 @@ func run(t testing.TB, cfg Config) *Report {
 
 // invariants are what make invariants prints a line for: the id, and how the
 // names of its checks begin.
-var invariants = []string{"F1", "F2", "F3", "R1", "raft", "linearizable"}
+var invariants = []string{"F1", "F2", "F3", "R1", "E1", "E2", "E3", "E4", "raft", "linearizable"}
 
 func of(check, id string) bool { return check == id || strings.HasPrefix(check, id+":") }
+
+// evidence is what of the runs had to do with an invariant of elections.
+func (s *Summary) evidence(id string) (what string, ok bool) {
+	var all Report
+	inside, outside := 0, 0
+	for _, z := range s.sizes {
+		inside, outside = inside+total(z.Inside), outside+total(z.Outside)
+		all.Elections += z.Elections
+		all.Held += z.Held
+		all.Endorsements += z.Endorsements
+	}
+	switch id {
+	case "E1":
+		return fmt.Sprintf("%d elections inside its assumption and %d outside", inside, outside), true
+	case "E2":
+		return fmt.Sprintf("%d elections", all.Elections), true
+	case "E3":
+		return fmt.Sprintf("%d messages held", all.Held), true
+	case "E4":
+		return fmt.Sprintf("%d endorsements", all.Endorsements), true
+	}
+	return "", false
+}
 
 // TestInvariants runs seeds that must keep every invariant, and runs with a
 // planted bug that must not keep theirs. Its last lines sum that up.
 func TestInvariants(t *testing.T) {
+	mode, err := election.ParseMode(*elections)
+	if err != nil {
+		t.Fatal(err)
+	}
 	broken := map[string]int{}
-	seeds := 0
+	seeds, sum := 0, newSummary()
 	t.Run("seeds", func(t *testing.T) {
 		for _, members := range testMembers {
 			for i := range *testSeeds {
-				r := run(t, Config{Seed: *firstSeed + uint64(i), Members: members})
+				r := run(t, Config{Seed: *firstSeed + uint64(i), Members: members, Elections: mode, Failovers: 2})
 				seeds++
+				sum.add(r)
 				if r.Failed() {
 					r.Write(os.Stdout)
 					t.Errorf("%v: replay with: %s", r.Failures[0], r.Replay())
@@ -73,22 +104,28 @@ func TestInvariants(t *testing.T) {
 		})
 	}
 	for _, id := range invariants {
-		sum := fmt.Sprintf("%s holds", id)
+		line := fmt.Sprintf("%s holds", id)
 		for check, n := range broken {
 			if of(check, id) {
-				sum = fmt.Sprintf("%s IS BROKEN in %d", id, n)
+				line = fmt.Sprintf("%s IS BROKEN in %d", id, n)
 			}
 		}
-		sum += fmt.Sprintf(" in %d seeds (n = %s), ", seeds, strings.Trim(strings.ReplaceAll(fmt.Sprint(testMembers), " ", ", "), "[]"))
+		line += fmt.Sprintf(" in %d seeds (n = %s), ", seeds, strings.Trim(strings.ReplaceAll(fmt.Sprint(testMembers), " ", ", "), "[]"))
+		if evidence, ok := sum.evidence(id); ok {
+			line += evidence + ", "
+			if seeds > 0 && mode == election.On && strings.HasPrefix(evidence, "0 ") {
+				t.Errorf("%s: %s: it was not exercised", id, evidence)
+			}
+		}
 		switch {
 		case planted[id] == 0:
-			sum += "NO BUG WAS PLANTED"
+			line += "NO BUG WAS PLANTED"
 			t.Errorf("no bug is planted for %s", id)
 		case caught[id] < planted[id]:
-			sum += fmt.Sprintf("PLANTED BUG NOT CAUGHT (%d of %d)", caught[id], planted[id])
+			line += fmt.Sprintf("PLANTED BUG NOT CAUGHT (%d of %d)", caught[id], planted[id])
 		default:
-			sum += fmt.Sprintf("planted bug caught (%d of %d)", caught[id], planted[id])
+			line += fmt.Sprintf("planted bug caught (%d of %d)", caught[id], planted[id])
 		}
-		fmt.Println(sum)
+		fmt.Println(line)
 	}
 }

@@ -23,10 +23,10 @@ type node struct {
 	sim  *sim.Port
 	rn   *raft.RawNode
 	log  *raft.MemoryStorage
-	arb  Arbiter // or nil
 
 	sender
 	receiver
+	arbitrated
 
 	leads   bool
 	term    uint64
@@ -68,10 +68,14 @@ func newNode(m *member) (*node, error) {
 		}
 		n.applied, n.snapped, n.conf = s.GetMetadata().GetIndex(), s.GetMetadata().GetIndex(), s.GetMetadata().GetConfState()
 	}
-	if n.rn, err = raft.NewRawNode(&raft.Config{
+	rc := &raft.Config{
 		ID: uint64(m.id), ElectionTick: electionTicks, HeartbeatTick: heartbeatTicks, Storage: n.log, Applied: n.applied,
 		MaxSizePerMsg: maxSizePerMsg, MaxInflightMsgs: maxInflightMsgs, CheckQuorum: true, PreVote: true, Logger: quiet{},
-	}); err != nil {
+	}
+	if h := m.c.cfg.hooks.raft; h != nil {
+		h(rc)
+	}
+	if n.rn, err = raft.NewRawNode(rc); err != nil {
 		return nil, err
 	}
 	n.term = n.rn.BasicStatus().GetTerm()
@@ -84,21 +88,33 @@ func newNode(m *member) (*node, error) {
 	if h := m.c.cfg.hooks.writer; h != nil {
 		n.writer = h(m.id)
 	}
+	m.c.checks.started(n)
 	if m.c.cfg.Arbiter != nil {
 		n.arb = m.c.cfg.Arbiter(host{n})
 	}
-	m.c.checks.started(n)
 	return n, nil
 }
 
 // begin lets time run. Members do not tick in step.
 func (n *node) begin() {
 	n.sim.After(time.Duration(n.c.rng.Int64N(int64(raftTick))), n.tick)
-	n.pump()
+	n.settle()
 }
 
 // pace is how fast the member's clock runs, however many faults are at it.
 func (m *member) pace() float64 { return max(0.25, 1+m.skew) }
+
+// clock is what the member's own clock shows; it does not go back.
+func (m *member) clock() time.Duration {
+	return m.clockAt + time.Duration(float64(m.c.net.Now()-m.clockFrom)*m.pace())
+}
+
+func (m *member) setSkew(skew float64) {
+	m.clockAt, m.clockFrom, m.skew = m.clock(), m.c.net.Now(), skew
+	if n := m.node; !m.dead && n.armed {
+		n.arm()
+	}
+}
 
 // tick is raft's ticker, at the pace of the member's own clock.
 func (n *node) tick() {
@@ -107,15 +123,8 @@ func (n *node) tick() {
 		n.tickDue = true
 		return
 	}
-	n.tickRaft()
-	n.pump()
-}
-
-func (n *node) tickRaft() {
-	if n.arb != nil {
-		n.arb.Tick()
-	}
 	n.rn.Tick()
+	n.settle()
 }
 
 // step gives a message to raft. What raft does not want it drops by itself.
@@ -181,19 +190,15 @@ func (n *node) synced(rd raft.Ready, w *write, msgs []*raftpb.Message) {
 	n.written(rd, w, msgs)
 	if n.tickDue {
 		n.tickDue = false
-		n.tickRaft()
+		n.rn.Tick()
 	}
-	n.pump()
+	n.settle()
 }
 
 // written is the second half of ready.
 func (n *node) written(rd raft.Ready, w *write, msgs []*raftpb.Message) {
 	n.must(n.store(rd, w))
 	n.c.checks.stored(n, w)
-	if n.arb != nil && len(rd.Entries) > 0 {
-		last := rd.Entries[len(rd.Entries)-1]
-		n.arb.Stored(last.GetTerm(), last.GetIndex())
-	}
 	if w.snapshot != nil {
 		n.restore(w.snapshot)
 		n.applyAll(rd.CommittedEntries)
@@ -230,6 +235,7 @@ func (n *node) restore(s *raftpb.Snapshot) {
 	n.applied, n.snapped, n.conf = s.GetMetadata().GetIndex(), s.GetMetadata().GetIndex(), s.GetMetadata().GetConfState()
 	n.c.report.Snapshots++
 	n.c.checks.restored(n, s)
+	n.reconfigured()
 	n.answerReads()
 }
 
@@ -257,6 +263,7 @@ func (n *node) apply(e *raftpb.Entry) {
 		n.must(proto.Unmarshal(e.GetData(), &cc))
 		n.conf = n.rn.ApplyConfChange(&cc)
 		n.c.reconfigured(n)
+		n.reconfigured()
 	case e.GetType() != raftpb.EntryNormal:
 		n.must(fmt.Errorf("entry %d has type %v", e.GetIndex(), e.GetType()))
 	case len(e.GetData()) > 0:
@@ -271,6 +278,12 @@ func (n *node) apply(e *raftpb.Entry) {
 			delete(n.pending, cmd.number)
 			call.done(0)
 		}
+	}
+}
+
+func (n *node) reconfigured() {
+	if n.arb != nil {
+		n.arb.Reconfigured()
 	}
 }
 
@@ -298,7 +311,7 @@ func (n *node) propose(call *call, data []byte) bool {
 		return false
 	}
 	n.pending[call.number] = call
-	n.pump()
+	n.settle()
 	return true
 }
 
@@ -313,7 +326,7 @@ func (n *node) read(call *call) bool {
 	}
 	n.reads[call.number] = call
 	n.rn.ReadIndex(call.context())
-	n.pump()
+	n.settle()
 	return true
 }
 

@@ -8,12 +8,14 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/raftdv/dv/fabric"
 	"github.com/raftdv/dv/fabric/sim"
 	"github.com/raftdv/dv/raftdv"
+	"github.com/raftdv/dv/raftdv/election"
 )
 
 // plant is a bug that a check must see in one of a few seeds.
@@ -57,7 +59,7 @@ var plants = []plant{
 	}},
 	{"R1", "an ack of one more than was written", 3, onWriter(func(w ackWriter) ackWriter { return oneMore{w} })},
 	{checkLeader, "rejected votes are taken for granted", 5, func(cfg *Config) {
-		cfg.Arbiter = func(Host) Arbiter { return &forger{} }
+		cfg.Arbiter = func(Host) Arbiter { return forger{idle{}} }
 		cfg.hooks.schedule = splits
 	}},
 	{checkVotes, "term and vote are not written", 3, onPersist(func(_ *member, w *write) {
@@ -98,9 +100,108 @@ var plants = []plant{
 			}
 		}
 	}},
+	{"E1", "two members do not wait for anybody's word", 5, onElector(func(h Host) Arbiter {
+		r := &rebel{Host: h}
+		r.Arbiter = Elections(election.On)(r)
+		return r
+	})},
+	{"E2", "rejected votes are taken for granted", 5, onElector(func(h Host) Arbiter { return forger{Elections(election.On)(h)} })},
+	{"E2", "leases for reads beside forced campaigns", 3, func(cfg *Config) {
+		onElector(Elections(election.On))(cfg)
+		cfg.hooks.raft = func(rc *raft.Config) { rc.ReadOnlyOption = raft.ReadOnlyLeaseBased }
+		cfg.hooks.schedule = minorities
+	}},
+	{"E3", "what was held is never released", 3, onElector(func(h Host) Arbiter {
+		k := &keeper{Host: h}
+		k.Arbiter = Elections(election.On)(k)
+		return k
+	})},
+	{"E3", "an arbiter holds for longer than is said", 3, onElector(func(h Host) Arbiter {
+		cfg := electionConfig(h.ID())
+		cfg.Hold *= 3
+		return newElector(h, election.On, cfg)
+	})},
+	{"E4", "a row names another nominee", 3, onElector(func(h Host) Arbiter { return &turncoat{Arbiter: Elections(election.On)(h), id: h.ID()} })},
+	{checkElections, "a row says that a term falls", 3, onElector(func(h Host) Arbiter { return &forgetful{Arbiter: Elections(election.On)(h)} })},
 	{checkLive, "from some time on nothing is sent", 3, func(cfg *Config) {
 		cfg.hooks.port = func(c *cluster, _ fabric.MemberID, p fabric.Port) fabric.Port { return mute{p, c} }
 	}},
+}
+
+// onElector plants in what stands between arbiters and their members.
+func onElector(arbiter func(h Host) Arbiter) func(cfg *Config) {
+	return func(cfg *Config) { cfg.Elections, cfg.Arbiter, cfg.Failovers = election.On, arbiter, 6 }
+}
+
+// rebel campaigns when an election starts, if it is one of two, and gives its
+// raft every vote request at once.
+type rebel struct {
+	Arbiter
+	Host
+}
+
+func (r *rebel) Event(e election.Event) {
+	r.Host.Event(e)
+	if id := uint64(r.ID()); e.Kind == election.EventStarted && id <= 2 {
+		r.Step(&raftpb.Message{Type: raftpb.MsgTimeoutNow.Enum(), From: &id, To: &id, Term: r.Status().Term})
+	}
+}
+
+func (r *rebel) Receive(m *raftpb.Message) bool {
+	return m.GetType() == raftpb.MsgVote || r.Arbiter.Receive(m)
+}
+
+// keeper keeps what it should release.
+type keeper struct {
+	Arbiter
+	Host
+	now *raftpb.Message
+}
+
+func (k *keeper) Receive(m *raftpb.Message) bool {
+	k.now = m
+	return k.Arbiter.Receive(m)
+}
+
+func (k *keeper) Step(m *raftpb.Message) {
+	if m == k.now || m.GetFrom() == uint64(k.ID()) {
+		k.Host.Step(m)
+	}
+}
+
+// turncoat endorses itself in every other row.
+type turncoat struct {
+	Arbiter
+	id   fabric.MemberID
+	rows int
+}
+
+func (c *turncoat) AppendSection(dst []byte) []byte {
+	start := len(dst)
+	dst = c.Arbiter.AppendSection(dst)
+	if s, ok := fabric.FindSection(dst[start:], fabric.SectionArbiter); ok && c.id == 3 {
+		if c.rows++; c.rows%2 == 0 && binary.LittleEndian.Uint64(s.Value[endorsedNominee:]) != 0 {
+			binary.LittleEndian.PutUint64(s.Value[endorsedNominee:], uint64(c.id))
+		}
+	}
+	return dst
+}
+
+// forgetful claims the first term, and nobody in it, in every hundredth row.
+type forgetful struct {
+	Arbiter
+	rows int
+}
+
+func (f *forgetful) AppendSection(dst []byte) []byte {
+	start := len(dst)
+	dst = f.Arbiter.AppendSection(dst)
+	if s, ok := fabric.FindSection(dst[start:], fabric.SectionArbiter); ok {
+		if f.rows++; f.rows%100 == 0 {
+			clear(s.Value[:20])
+		}
+	}
+	return dst
 }
 
 func onHandler(set func(h *badHandler)) func(cfg *Config) {
@@ -294,18 +395,24 @@ func (w oneMore) AppendSection(dst []byte) []byte {
 	return dst
 }
 
-// forger makes grants of rejections.
-type forger struct{}
+// idle is an arbiter that does nothing.
+type idle struct{}
 
-func (*forger) Receive(m *raftpb.Message) bool {
+func (idle) Receive(*raftpb.Message) bool     { return true }
+func (idle) Sent([]*raftpb.Message)           {}
+func (idle) Row(fabric.MemberID, *fabric.Row) {}
+func (idle) AppendSection(dst []byte) []byte  { return dst }
+func (idle) Link(fabric.MemberID, bool)       {}
+func (idle) Heard(fabric.MemberID)            {}
+func (idle) Reconfigured()                    {}
+func (idle) Wake()                            {}
+
+// forger makes grants of rejections.
+type forger struct{ Arbiter }
+
+func (f forger) Receive(m *raftpb.Message) bool {
 	if t := m.GetType(); t == raftpb.MsgVoteResp || t == raftpb.MsgPreVoteResp {
 		m.Reject = nil
 	}
-	return true
+	return f.Arbiter.Receive(m)
 }
-func (*forger) Send(*raftpb.Message)             {}
-func (*forger) Stored(uint64, uint64)            {}
-func (*forger) Row(fabric.MemberID, *fabric.Row) {}
-func (*forger) AppendSection(dst []byte) []byte  { return dst }
-func (*forger) Link(fabric.MemberID, bool)       {}
-func (*forger) Tick()                            {}

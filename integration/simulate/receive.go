@@ -38,7 +38,7 @@ func (n *node) Deliver(from fabric.MemberID, frames []fabric.Frame) {
 		}
 		n.hand(m)
 	}
-	n.pump()
+	n.settle()
 }
 
 // decode does what the transport does with a frame before raft sees it.
@@ -57,13 +57,6 @@ func (n *node) decode(d *raftdv.Decoder, from fabric.MemberID, f *fabric.Frame) 
 	return m, raftdv.CheckMessage(m, from)
 }
 
-// hand gives a message to raft, unless the arbiter holds it.
-func (n *node) hand(m *raftpb.Message) {
-	if n.arb == nil || n.arb.Receive(m) {
-		n.step(m)
-	}
-}
-
 // Row turns a peer's row into the messages that it stands for.
 func (n *node) Row(from fabric.MemberID, row fabric.Row) {
 	_, reader := n.peer(from)
@@ -80,15 +73,22 @@ func (n *node) Row(from fabric.MemberID, row fabric.Row) {
 	if n.arb != nil {
 		n.arb.Row(from, &row)
 	}
-	n.pump()
+	n.settle()
 }
 
 // Gap: raft's own retransmission fills it; the sender was told as well.
-func (n *node) Gap(fabric.MemberID, fabric.Gap) { n.c.report.Gaps++ }
+func (n *node) Gap(from fabric.MemberID, _ fabric.Gap) {
+	n.c.report.Gaps++
+	if n.arb != nil {
+		n.arb.Heard(from)
+		n.settle()
+	}
+}
 
 // Link: the arbiter alone wants to know.
 func (n *node) Link(peer fabric.MemberID, state fabric.LinkState) {
 	if n.arb != nil {
 		n.arb.Link(peer, state.Up)
+		n.settle()
 	}
 }

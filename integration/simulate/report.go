@@ -30,6 +30,20 @@ type Report struct {
 	MostRounds int `json:"most_rounds"` // of one election
 	VotesAsked int `json:"votes_asked"`
 
+	// Inside counts the elections under E1's assumption, by failed nominees and
+	// rounds, Outside the others by rounds and OutsideWhy by what broke it.
+	Inside     map[string]int `json:"inside,omitempty"`
+	Outside    map[string]int `json:"outside,omitempty"`
+	OutsideWhy map[string]int `json:"outside_why,omitempty"`
+	InsideTime time.Duration  `json:"inside_time,omitempty"` // from the first sign to a leader, all of Inside
+	// Failovers is how often the leader crashed, or stopped, and another one was
+	// elected; FailoverTime what that took, in all and at most.
+	Failovers        int           `json:"failovers"`
+	FailoverTime     time.Duration `json:"failover_time"`
+	MostFailoverTime time.Duration `json:"most_failover_time"`
+	Held             int           `json:"held,omitempty"`         // messages
+	Endorsements     int           `json:"endorsements,omitempty"` // published
+
 	Proposals int `json:"proposals"` // that a raft took
 	Acked     int `json:"acked"`
 	Reads     int `json:"reads"`   // answered
@@ -55,7 +69,12 @@ type Report struct {
 	Failures []Failure `json:"failures,omitempty"`
 	Schedule []Fault   `json:"-"`
 
-	only []int
+	cfg *Config
+}
+
+func newReport(cfg *Config) Report {
+	return Report{Seed: cfg.Seed, Members: cfg.Members, Faults: map[string]int{},
+		Inside: map[string]int{}, Outside: map[string]int{}, OutsideWhy: map[string]int{}, cfg: cfg}
 }
 
 // Failed reports whether the run found anything wrong.
@@ -71,8 +90,15 @@ func (r *Report) struck() (n int) {
 // Replay is the command that runs the same again.
 func (r *Report) Replay() string {
 	s := fmt.Sprintf("raftdv sim --seed %d --members %d --hash", r.Seed, r.Members)
-	if r.only != nil {
-		s += " --only=" + join(r.only)
+	if r.cfg == nil {
+		return s
+	}
+	s += fmt.Sprintf(" --elections=%v --failovers=%d", r.cfg.Elections, r.cfg.Failovers)
+	if d := r.cfg.Duration; d != 0 && d != defaultDuration {
+		s += fmt.Sprintf(" --duration=%v", d)
+	}
+	if r.cfg.Only != nil {
+		s += " --only=" + join(r.cfg.Only)
 	}
 	return s
 }
@@ -82,6 +108,22 @@ func join(numbers []int) string {
 		return "none"
 	}
 	return strings.Trim(strings.ReplaceAll(fmt.Sprint(numbers), " ", ","), "[]")
+}
+
+// counts lists what there is of each.
+func counts(of map[string]int) string {
+	if len(of) == 0 {
+		return "none"
+	}
+	var words []string
+	for _, what := range slices.Sorted(maps.Keys(of)) {
+		words = append(words, fmt.Sprintf("%s ×%d", what, of[what]))
+	}
+	return strings.Join(words, ", ")
+}
+
+func mean(sum time.Duration, n int) time.Duration {
+	return (sum / time.Duration(max(1, n))).Round(time.Millisecond)
 }
 
 // Write prints the report for a reader.
@@ -96,6 +138,15 @@ func (r *Report) Write(w io.Writer) {
 	}
 	fmt.Fprintf(w, "\n  elections   %d in %d rounds, at most %d each; %d restarts, %d snapshots, %d configurations\n",
 		r.Elections, r.Rounds, r.MostRounds, r.Restarts, r.Snapshots, r.Reconfigs)
+	if len(r.Inside)+len(r.Outside) > 0 {
+		fmt.Fprintf(w, "  inside E1's assumption: %s; outside: %s (%s)\n", counts(r.Inside), counts(r.Outside), counts(r.OutsideWhy))
+	}
+	if r.Failovers > 0 {
+		fmt.Fprintf(w, "  failovers   %d, %v on average, at most %v\n", r.Failovers, mean(r.FailoverTime, r.Failovers), r.MostFailoverTime.Round(time.Millisecond))
+	}
+	if r.Endorsements > 0 {
+		fmt.Fprintf(w, "  arbiters    %d endorsements, %d messages held\n", r.Endorsements, r.Held)
+	}
 	fmt.Fprintf(w, "  calls       %d proposals, %d acknowledged; %d reads; %d without an answer\n", r.Proposals, r.Acked, r.Reads, r.Unknown)
 	fmt.Fprintf(w, "  messages    %d, %d of them in rows (%d made of rows); %d reports of unreachable peers\n",
 		r.Messages, r.RowMessages, r.FromRows, r.Unreachable)

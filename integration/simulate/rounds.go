@@ -31,5 +31,6 @@ func (r *rounds) elected(n *node) {
 	rep.Elections++
 	rep.MostRounds = max(rep.MostRounds, r.since)
 	r.since = 0
+	n.c.led()
 	n.c.trace("%s leads term %d", n.m.id, n.term)
 }

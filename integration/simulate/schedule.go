@@ -67,7 +67,10 @@ var kinds = []kind{
 	{"transfer", 1, transfer},
 }
 
-// Kinds names all kinds of faults.
+// failovers come by Config.Failovers, not by lot.
+var failovers = kind{"failover", 2, failoverFault}
+
+// Kinds names all kinds of faults that are drawn.
 func Kinds() (names []string) {
 	for _, k := range kinds {
 		names = append(names, k.name)
@@ -93,6 +96,7 @@ func (c *cluster) schedule(end time.Duration) []Fault {
 			faults = append(faults, f)
 		}
 	}
+	faults = append(faults, c.failovers(end)...)
 	if h := c.cfg.hooks.schedule; h != nil {
 		faults = h(faults)
 	}
@@ -129,9 +133,11 @@ func (c *cluster) strike(faults []Fault) {
 				return
 			}
 			c.report.Faults[f.Kind]++
+			c.checks.polls.begins(f.Kind)
 			c.net.At(f.At+f.For, func() {
 				c.trace("%s is over", f.Kind)
 				end()
+				c.checks.polls.ends(f.Kind)
 			})
 		})
 	}
@@ -148,6 +154,9 @@ func (s *strike) begin() (end func()) {
 }
 
 func kindOf(name string) *kind {
+	if name == failovers.name {
+		return &failovers
+	}
 	for i := range kinds {
 		if kinds[i].name == name {
 			return &kinds[i]

@@ -41,17 +41,18 @@ const reportEvery = 50 * time.Millisecond
 // the last one says it all, and a snapshot is one of the newest state.
 func (n *node) outgoing(msgs []*raftpb.Message) []*raftpb.Message {
 	answered := false
+	superseded := func(m *raftpb.Message) bool { return m.GetTo() == raft.None }
 	for i, m := range slices.Backward(msgs) {
 		switch {
 		case m.GetType() == raftpb.MsgAppResp && answered:
-			m.To = new(uint64(0))
+			m.To = new(uint64(raft.None))
 		case m.GetType() == raftpb.MsgAppResp:
 			answered = true
 		case m.GetType() == raftpb.MsgSnap:
 			msgs[i] = n.freshSnapshot(m)
 		}
 	}
-	return msgs
+	return slices.DeleteFunc(msgs, superseded)
 }
 
 // freshSnapshot replaces the snapshot, which may be of before its receiver was
@@ -73,15 +74,12 @@ func (n *node) send(msgs []*raftpb.Message) {
 	if len(msgs) == 0 {
 		return
 	}
+	if n.arb != nil {
+		n.arb.Sent(msgs)
+	}
 	n.prompt, n.bytes, n.batch, n.msgs = n.prompt[:0], n.bytes[:0], n.batch[:0], n.msgs[:0]
 	for _, m := range msgs {
 		to := fabric.MemberID(m.GetTo())
-		if to == 0 {
-			continue
-		}
-		if n.arb != nil {
-			n.arb.Send(m)
-		}
 		n.c.report.Messages++
 		n.c.checks.emitted(n, m)
 		if n.writer.Note(m) {
@@ -93,7 +91,9 @@ func (n *node) send(msgs []*raftpb.Message) {
 		}
 		n.frame(m, to)
 	}
-	if len(n.prompt) > 0 {
+	if n.announce {
+		n.tell()
+	} else if len(n.prompt) > 0 {
 		n.publish(n.prompt)
 	}
 	if len(n.batch) > 0 {
@@ -136,12 +136,14 @@ func (n *node) frame(m *raftpb.Message, to fabric.MemberID) {
 
 // publish sends the row, at once to those in prompt.
 func (n *node) publish(prompt []fabric.MemberID) {
+	n.announce = false
 	n.version++
 	n.sections = n.writer.AppendSection(n.sections[:0])
 	if n.arb != nil {
 		n.sections = n.arb.AppendSection(n.sections)
 	}
 	row := fabric.Row{Owner: n.m.id, Incarnation: n.inc, Version: n.version, Sections: n.sections}
+	n.c.checks.published(n, &row)
 	if err := n.port.Publish(row, prompt); err != nil && !errors.Is(err, fabric.ErrClosed) {
 		n.must(err)
 	}
@@ -175,7 +177,7 @@ func (n *node) Resolve(settled []fabric.Resolution) {
 		} else if to, ok := n.snapshots[r.Ticket]; ok {
 			delete(n.snapshots, r.Ticket)
 			n.rn.ReportSnapshot(to, raft.SnapshotFinish)
-			n.pump()
+			n.settle()
 		}
 	}
 }
@@ -187,7 +189,7 @@ func (n *node) lost(peer fabric.MemberID, ticket uint64) {
 		delete(n.snapshots, ticket)
 		n.sim.After(0, func() {
 			n.rn.ReportSnapshot(to, raft.SnapshotFailure)
-			n.pump()
+			n.settle()
 		})
 	}
 	m := n.c.member(peer)
@@ -206,6 +208,6 @@ func (n *node) lost(peer fabric.MemberID, ticket uint64) {
 		n.reportAt[m.rank] = n.c.net.Now() + reportEvery
 		n.c.report.Unreachable++
 		n.rn.ReportUnreachable(uint64(peer))
-		n.pump()
+		n.settle()
 	})
 }

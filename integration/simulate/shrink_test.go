@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/raftdv/dv/fabric"
+	"github.com/raftdv/dv/raftdv/election"
 )
 
 // guilty fails a run that has struck all of the faults given: by the only place
@@ -93,11 +94,11 @@ func TestReplayCommand(t *testing.T) {
 		only []int
 		want string
 	}{
-		{nil, "raftdv sim --seed 9 --members 5 --hash"},
-		{[]int{}, "raftdv sim --seed 9 --members 5 --hash --only=none"},
-		{[]int{3, 11}, "raftdv sim --seed 9 --members 5 --hash --only=3,11"},
+		{nil, "raftdv sim --seed 9 --members 5 --hash --elections=observe --failovers=3"},
+		{[]int{}, "raftdv sim --seed 9 --members 5 --hash --elections=observe --failovers=3 --only=none"},
+		{[]int{3, 11}, "raftdv sim --seed 9 --members 5 --hash --elections=observe --failovers=3 --only=3,11"},
 	} {
-		r := Report{Seed: 9, Members: 5, only: c.only}
+		r := Report{Seed: 9, Members: 5, cfg: &Config{Only: c.only, Elections: election.Observe, Failovers: 3}}
 		if got := r.Replay(); got != c.want {
 			t.Errorf("%q, want %q", got, c.want)
 		}

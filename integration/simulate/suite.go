@@ -45,7 +45,13 @@ func (s *Suite) Validate() error {
 
 // header is the first line of a results file.
 type header struct {
-	Version string `json:"version"`
+	Version   string `json:"version"`
+	Elections string `json:"elections"`
+	Failovers int    `json:"failovers"`
+}
+
+func (s *Suite) header() header {
+	return header{s.Version, s.Config.Elections.String(), s.Config.Failovers}
 }
 
 type runKey struct {
@@ -128,27 +134,9 @@ func (s *Suite) open() (*os.File, map[runKey]*Report, error) {
 
 func (s *Suite) read(file *os.File) (map[runKey]*Report, error) {
 	done := map[runKey]*Report{}
-	whole, in := int64(0), bufio.NewReader(file)
-	for {
-		line, err := in.ReadBytes('\n')
-		if err == io.EOF {
-			break // a part of a line is of a run that was killed
-		}
-		if err != nil {
-			return nil, err
-		}
-		if whole == 0 {
-			err = s.checkHeader(line)
-		} else {
-			r := &Report{}
-			if err = json.Unmarshal(line, r); err == nil {
-				done[runKey{r.Members, r.Seed}] = r
-			}
-		}
-		if err != nil {
-			return nil, fmt.Errorf("simulate: results in %s: %w", s.Results, err)
-		}
-		whole += int64(len(line))
+	whole, err := readResults(file, s.checkHeader, func(r *Report) { done[runKey{r.Members, r.Seed}] = r })
+	if err != nil {
+		return nil, fmt.Errorf("simulate: results in %s: %w", s.Results, err)
 	}
 	if err := file.Truncate(whole); err != nil {
 		return nil, err
@@ -159,16 +147,65 @@ func (s *Suite) read(file *os.File) (map[runKey]*Report, error) {
 	if whole > 0 {
 		return done, nil
 	}
-	return done, writeLine(file, header{s.Version})
+	return done, writeLine(file, s.header())
 }
 
-func (s *Suite) checkHeader(line []byte) error {
-	var h header
-	if err := json.Unmarshal(line, &h); err != nil {
-		return err
+// readResults reads the whole lines of a file of results and says where they
+// end: a part of a line is of a run that was killed.
+func readResults(file io.Reader, head func(h header) error, each func(r *Report)) (whole int64, err error) {
+	in := bufio.NewReader(file)
+	for {
+		line, err := in.ReadBytes('\n')
+		if err == io.EOF {
+			return whole, nil
+		}
+		if err != nil {
+			return whole, err
+		}
+		if whole == 0 {
+			h := header{Elections: "off"} // files of before there was anything else do not say
+			if err = json.Unmarshal(line, &h); err == nil {
+				err = head(h)
+			}
+		} else {
+			r := &Report{}
+			if err = json.Unmarshal(line, r); err == nil {
+				each(r)
+			}
+		}
+		if err != nil {
+			return whole, err
+		}
+		whole += int64(len(line))
 	}
+}
+
+// Summarize adds up a file of results and runs nothing; about says what runs they
+// are of.
+func Summarize(results string) (sum *Summary, about string, err error) {
+	file, err := os.Open(results)
+	if err != nil {
+		return nil, "", err
+	}
+	defer file.Close()
+	sum = newSummary()
+	_, err = readResults(file, func(h header) error {
+		about = fmt.Sprintf("version %s, elections %s, %d failovers", h.Version, h.Elections, h.Failovers)
+		return nil
+	}, sum.add)
+	if err != nil {
+		return nil, "", fmt.Errorf("simulate: results in %s: %w", results, err)
+	}
+	return sum, about, nil
+}
+
+func (s *Suite) checkHeader(h header) error {
 	if h.Version != s.Version {
 		return fmt.Errorf("they are of version %q, this is %q: name another file or delete it", h.Version, s.Version)
+	}
+	if want := s.header(); h != want {
+		return fmt.Errorf("they are of runs with elections %s and %d failovers, this has %s and %d: name another file or delete it",
+			h.Elections, h.Failovers, want.Elections, want.Failovers)
 	}
 	return nil
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/raftdv/dv/raftdv/election"
 )
 
 func smallSuite(results string) *Suite {
@@ -93,6 +95,67 @@ func TestSuiteRefuses(t *testing.T) {
 	}
 	if _, err := Run(Config{Members: -1}); err == nil {
 		t.Error("Run takes what Validate refuses")
+	}
+}
+
+// TestResultsAreOfOneMode: a file is continued by runs of the same mode only, and
+// files of before there were modes are of stock raft.
+func TestResultsAreOfOneMode(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "results")
+	s := smallSuite(file)
+	s.Seeds, s.Members = 1, []int{3}
+	s.Config.Elections, s.Config.Failovers = election.On, 1
+	s.mustRun(t)
+	other := smallSuite(file)
+	if _, err := other.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "elections on and 1 failovers, this has off and 0") {
+		t.Errorf("another mode: %v", err)
+	}
+	if err := os.WriteFile(file, []byte(`{"version":"v1"}`+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := smallSuite(file).Run(t.Context()); err != nil {
+		t.Errorf("a file of before: %v", err)
+	}
+}
+
+// TestSummarize: a file gives the table that its runs give, and stays as it is,
+// a line that is cut off included.
+func TestSummarize(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "results")
+	s := smallSuite(file)
+	s.Config.Elections, s.Config.Failovers = election.On, 1
+	s.Config.Only = []int{mostFaults} // the failover alone
+	ran, _, _ := s.mustRun(t)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = append(text, []byte(`{"seed":9`)...)
+	if err := os.WriteFile(file, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	sum, about, err := Summarize(file)
+	if err != nil || about != "version v1, elections on, 1 failovers" {
+		t.Fatalf("%q, %v", about, err)
+	}
+	var want, got strings.Builder
+	ran.Table(&want)
+	sum.Table(&got)
+	if got.String() != want.String() {
+		t.Errorf("\n%s\nwant\n%s", got.String(), want.String())
+	}
+	for _, line := range []string{"| members | 1 | 3 |\n| --- | --- | --- |\n| seeds | 3 | 3 |\n| failed | 0 | 0 |", "| fault: failover | 0 | 3 |", "0 failed, 1 rounds × "} {
+		if !strings.Contains(got.String(), line) {
+			t.Errorf("%q is not in\n%s", line, got.String())
+		}
+	}
+	if after, err := os.ReadFile(file); err != nil || string(after) != string(text) {
+		t.Errorf("the file changed: %v", err)
+	}
+	for _, wrong := range []string{file + "no", os.Args[0]} {
+		if _, _, err := Summarize(wrong); err == nil {
+			t.Errorf("%s is no file of results", wrong)
+		}
 	}
 }
 

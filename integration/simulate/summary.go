@@ -23,6 +23,13 @@ type sizeSummary struct {
 
 func newSummary() *Summary { return &Summary{sizes: map[int]*sizeSummary{}} }
 
+func total(of map[string]int) (n int) {
+	for _, k := range of {
+		n += k
+	}
+	return n
+}
+
 // Failed is the number of runs that found something wrong.
 func (s *Summary) Failed() (n int) {
 	for _, z := range s.sizes {
@@ -35,7 +42,8 @@ func (s *Summary) add(r *Report) {
 	z := s.sizes[r.Members]
 	if z == nil {
 		z = &sizeSummary{mostRoundsOf: map[int]int{}, failuresOf: map[string]int{}, firstOfFailure: map[string]uint64{}}
-		z.Faults = map[string]int{}
+		z.Faults, z.Inside, z.Outside, z.OutsideWhy = map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}
+		z.Members = r.Members
 		s.sizes[r.Members] = z
 	}
 	z.seeds++
@@ -45,6 +53,17 @@ func (s *Summary) add(r *Report) {
 	for kind, n := range r.Faults {
 		z.Faults[kind] += n
 	}
+	for _, c := range [][2]map[string]int{{z.Inside, r.Inside}, {z.Outside, r.Outside}, {z.OutsideWhy, r.OutsideWhy}} {
+		for what, n := range c[1] {
+			c[0][what] += n
+		}
+	}
+	z.InsideTime += r.InsideTime
+	z.Failovers += r.Failovers
+	z.FailoverTime += r.FailoverTime
+	z.MostFailoverTime = max(z.MostFailoverTime, r.MostFailoverTime)
+	z.Held += r.Held
+	z.Endorsements += r.Endorsements
 	z.Elections += r.Elections
 	z.Rounds += r.Rounds
 	z.Acked += r.Acked
@@ -81,6 +100,9 @@ func (s *Summary) Write(w io.Writer) {
 		for _, n := range slices.Sorted(maps.Keys(z.mostRoundsOf)) {
 			fmt.Fprintf(w, " %d×%d", z.mostRoundsOf[n], n)
 		}
+		fmt.Fprintf(w, "\n  inside E1's assumption: %s (%v on average); outside: %s (%s)", counts(z.Inside), mean(z.InsideTime, total(z.Inside)), counts(z.Outside), counts(z.OutsideWhy))
+		fmt.Fprintf(w, "\n  failovers   %d, %v on average, at most %v; %d endorsements, %d messages held",
+			z.Failovers, mean(z.FailoverTime, z.Failovers), z.MostFailoverTime.Round(time.Millisecond), z.Endorsements, z.Held)
 		fmt.Fprintf(w, "\n  work        %d puts, %d gets, %d raft messages, %d made of rows; %d restarts, %d snapshots, %d configurations\n",
 			z.Acked, z.Reads, z.Messages, z.FromRows, z.Restarts, z.Snapshots, z.Reconfigs)
 		if s := z.Wall.Seconds(); s > 0 {

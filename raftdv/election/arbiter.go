@@ -54,6 +54,7 @@ type Arbiter struct {
 	born      time.Duration
 	abstain   time.Duration // until then, after the loop stood still
 	rest      time.Duration // until then, after one that was given up
+	fruitless int           // campaigns that were seen since somebody led
 	started   time.Duration // when the first seal since the last leader was set
 	electing  bool          // started is valid
 	sealed    bool

@@ -414,6 +414,44 @@ func TestSilentNomineeIsPassedOver(t *testing.T) {
 	}
 }
 
+// Campaigns that elect nobody: after three in a row raft's timeouts are left to
+// run out, then it is tried again.
+func TestFruitlessCampaignsEnd(t *testing.T) {
+	b := steady(t, On, voters(1, 2, 3), 1, 2, 3)
+	b.kill(0)
+	campaigns := func(d time.Duration) (n int) {
+		for end := b.now + d; b.now < end; {
+			b.pass(ms)
+			for i, a := range b.arbs {
+				m := b.out[i].Inject
+				if m == nil {
+					continue
+				}
+				n++
+				b.out[i].Inject = nil
+				vote := msg(raftpb.MsgVote, m.GetTo(), 1, max(a.term, m.GetTerm())+1)
+				vote.LogTerm, vote.Index = new(uint64(5)), new(uint64(10))
+				a.Sent(b.now, []*raftpb.Message{vote})
+				b.exchange()
+			}
+		}
+		return n
+	}
+	if n := campaigns(time.Second); n != maxFruitless {
+		t.Errorf("%d campaigns in the first second, want %d", n, maxFruitless)
+	}
+	if n := campaigns(time.Second); n != 0 {
+		t.Errorf("%d campaigns in the second one, want none", n)
+	}
+	if n := campaigns(time.Second); n == 0 {
+		t.Error("it is never tried again")
+	}
+	b.lead(2, b.arbs[1].claim.term+1)
+	if n := b.arbs[2].fruitless; n != 0 {
+		t.Errorf("with a leader %d campaigns are counted", n)
+	}
+}
+
 // "Endorsers hold other campaigns."
 func TestOtherCampaignsAreHeldBack(t *testing.T) {
 	b := steady(t, On, voters(1, 2, 3, 4, 5), 1, 2, 3, 4, 5)

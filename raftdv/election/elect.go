@@ -21,6 +21,11 @@ const maxSkip = 16
 // maxPatienceDoubling bounds how often Patience is doubled in later attempts.
 const maxPatienceDoubling = 2
 
+// maxFruitless bounds the campaigns in a row that an arbiter takes part in and
+// that elect nobody: as many as there are under E1's assumption, with two nominees
+// that fail. The next one is raft's own.
+const maxFruitless = 3
+
 // maxPasses bounds how often a step starts over because raft got a message.
 const maxPasses = 4
 

@@ -119,6 +119,7 @@ func (a *Arbiter) claimed(c claim) {
 	if c.term > was.term {
 		a.transfer = 0
 	}
+	a.despair(c)
 	if a.open && c.term > a.endorses.term && (c.member == a.endorses.nominee || c.kind == claimLead) {
 		a.open = false // it campaigns, or nobody has to
 	}
@@ -137,6 +138,21 @@ func (a *Arbiter) claimed(c claim) {
 		}
 		a.event(e)
 		a.electing, a.excluded = false, nil
+	}
+}
+
+// despair leaves raft alone when campaigns elect nobody: each of them has every
+// raft begin its election timeout anew, also that of the one member that could
+// win and of which this package does not know enough. Two Rests are the most that
+// raft waits by itself.
+func (a *Arbiter) despair(c claim) {
+	switch c.kind {
+	case claimLead:
+		a.fruitless = 0
+	case claimCampaign:
+		if a.fruitless++; a.fruitless >= maxFruitless {
+			a.rest = a.now + 2*a.cfg.Rest
+		}
 	}
 }
 
