@@ -8,7 +8,7 @@ import (
 )
 
 // The adaptive suspect-after (protocol §4): a beat and gapFactor times the p99.9
-// of how much later than a beat signs of life came, doubled after each false
+// of how much later than a beat signs of life came at worst in each beat, doubled after each false
 // suspicion. The pauses between beats are intended: only what is beyond them
 // tells of the network and of the machines.
 const (
@@ -16,10 +16,10 @@ const (
 	missedBeats = 3 // that are needed for a suspicion at least
 	gapBuckets  = 192
 	gapSubBits  = 2    // buckets per power of two: 1 << gapSubBits
-	gapForget   = 8192 // gaps after which the older ones count half
-	gapMin      = 1000 // gaps below which there is no p99.9
+	gapForget   = 8192 // windows after which the older ones count half
+	gapMin      = 1000 // windows below which there is no p99.9
 	maxDoubling = 5
-	forgiveness = 16 // undisturbed suspect-afters after which a doubling is undone
+	forgiveness = 256 // undisturbed suspect-afters after which a doubling is undone
 )
 
 // gaps is a histogram of delays in nanoseconds.
@@ -82,6 +82,8 @@ type peer struct {
 	downAt      time.Duration
 	silent      bool // suspected by silence
 	gaps        gaps
+	worst       time.Duration // delay since the window began
+	window      time.Duration
 	doubled     int
 	doubledAt   time.Duration
 	late        time.Duration // gapFactor times the p99.9 of the delays
@@ -128,7 +130,7 @@ func (s *section) lively(owner fabric.MemberID) bool {
 func (p *peer) alive(now time.Duration, cfg *Config) (wrong bool) {
 	silence := now - p.last
 	if p.heard && !p.down && silence <= cfg.MaxSuspectAfter { // absence is no delay
-		p.gaps.add(silence - p.beat(cfg))
+		p.observe(now, silence-p.beat(cfg), cfg.Beat)
 	}
 	wrong = p.silent && silence <= cfg.MaxSuspectAfter
 	if wrong {
@@ -137,6 +139,17 @@ func (p *peer) alive(now time.Duration, cfg *Config) (wrong bool) {
 	p.heard, p.down, p.silent, p.last = true, false, false, now
 	p.relimit(now, cfg)
 	return wrong
+}
+
+// observe takes a delay: the longest in each window counts. A member that sends
+// thousands of messages in a second would otherwise drown the stalls that it has
+// every few seconds.
+func (p *peer) observe(now, delay, window time.Duration) {
+	p.worst = max(p.worst, delay)
+	if now >= p.window+window {
+		p.gaps.add(p.worst)
+		p.worst, p.window = 0, now
+	}
 }
 
 // relimit computes suspect-after. high is only looked at now and then: it
