@@ -109,9 +109,12 @@ type node struct {
 	applied      uint64
 	version      uint64
 	wake         time.Duration
-	since        map[*raftpb.Message]time.Duration // arrival of what is held
-	arrivals     map[uint64]time.Duration          // of the newest message to each member
+	since        map[*raftpb.Message]custody // what is held
+	arrivals     map[uint64]time.Duration    // of the newest message to each member
 }
+
+// custody is since when a message is held, and for how long it may be.
+type custody struct{ at, limit time.Duration }
 
 // phase is when a nominee crashes. All of them are tried.
 type phase int
@@ -279,7 +282,7 @@ func (w *world) stretched(d time.Duration) time.Duration {
 
 func (w *world) start(n *node) {
 	var err error
-	n.up, n.busy, n.leads, n.wake, n.since = true, false, false, 0, map[*raftpb.Message]time.Duration{}
+	n.up, n.busy, n.leads, n.wake, n.since = true, false, false, 0, map[*raftpb.Message]custody{}
 	n.life++
 	n.version = 0
 	if w.setup.forget && n.life > 1 {
@@ -562,7 +565,7 @@ func (w *world) deliver(n *node, m *raftpb.Message) {
 	if n.arb != nil {
 		switch v := n.arb.Receive(w.clock(n), m); {
 		case v == Hold:
-			n.since[m] = w.now
+			n.since[m] = custody{w.now, n.arb.cfg.Hold}
 			w.act(n)
 			if !w.setup.deaf {
 				return
@@ -697,7 +700,8 @@ func (w *world) word(n *node, e Event) {
 
 // checkHeld checks E3.
 func (w *world) checkHeld(n *node, m *raftpb.Message) {
-	if kept := (w.now - max(n.since[m], n.hangs)) * n.rate / 100; kept > n.arb.base.MaxHold || w.setup.stretch < 2 && kept > 2*n.arb.base.Hold {
+	c := n.since[m]
+	if kept := (w.now - max(c.at, n.hangs)) * n.rate / 100; kept > c.limit || c.limit > n.arb.base.MaxHold {
 		w.fail("%w: %d keeps %v for %v", errE3, n.id, m.GetType(), kept)
 	}
 }
