@@ -88,7 +88,7 @@ type Config struct {
 	Position func() (term, lastTerm, lastIndex uint64)
 	// ElectionTimeout, PreVote and CheckQuorum are those of raft.Config.
 	// Defaults 1s (ElectionTick × tick), false, false. With an ElectionTimeout below
-	// 320ms elections are raft's own.
+	// 300ms elections are raft's own.
 	ElectionTimeout      time.Duration
 	PreVote, CheckQuorum bool
 	// ProposalQueue bounds the forwarded proposals of one peer that wait for

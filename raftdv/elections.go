@@ -62,8 +62,9 @@ const (
 	// electionTimeoutsMin: raft's own elections must not come before one that is
 	// arbitrated may have ended.
 	electionTimeoutsMin = 2 * (suspectAfter + holdLimit)
-	// suspectAfter and holdLimit are election's defaults.
-	suspectAfter = 60 * time.Millisecond
+	// suspectAfter leaves ten milliseconds of sixty for the election and the first
+	// write; holdLimit is election's default.
+	suspectAfter = 50 * time.Millisecond
 	holdLimit    = 100 * time.Millisecond
 )
 

@@ -411,7 +411,7 @@ func TestShortElectionTimeout(t *testing.T) {
 		Members: func() election.Members { return election.Members{Voters: []fabric.MemberID{1}} },
 	}})
 	e := nodes[0].dv.State().Elections
-	if e.Mode != "off" || !strings.Contains(e.Why, "100ms is below 320ms") {
+	if e.Mode != "off" || !strings.Contains(e.Why, "100ms is below 300ms") {
 		t.Errorf("%+v", e)
 	}
 }

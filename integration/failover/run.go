@@ -23,6 +23,10 @@ const (
 	phase  = 200 * time.Millisecond
 	// afterwards is how long they go on after the first write.
 	afterwards = 100 * time.Millisecond
+	// faultLasts is how long a fault goes on at least. A leader that is back after
+	// a moment was no failure but a hiccup, and etcd-dv waits longer for its next
+	// one.
+	faultLasts = 2 * time.Second
 )
 
 // A Trial is one fault of one cluster.
@@ -172,7 +176,7 @@ func (s *side) trial(ctx context.Context, n int, wait, bound time.Duration) (Tri
 	}
 	done()
 	<-probes
-	pause(ctx, afterwards)
+	pause(ctx, max(afterwards, faultLasts-time.Since(f.since)))
 	load.stop()
 	answers := s.statuses(ctx, rest)
 	mended := s.lab.mend(ctx, index, before.leader)

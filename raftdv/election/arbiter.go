@@ -76,6 +76,9 @@ type Arbiter struct {
 
 	shown   section // as published last
 	shownAt time.Duration
+	// livelyTill: until then the row is published as often as one that others wait
+	// for.
+	livelyTill time.Duration
 }
 
 // startWait is how many Patiences a member endorses nobody after its start: the

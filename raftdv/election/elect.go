@@ -54,6 +54,9 @@ func (a *Arbiter) step() {
 	if a.show() || a.now >= a.shownAt+a.beat() && a.mode() != Off {
 		a.out.Publish, a.shownAt = true, a.now
 	}
+	if a.shown.lively(a.cfg.Self) {
+		a.livelyTill = a.now + a.cfg.Rest
+	}
 	a.schedule()
 }
 
@@ -88,9 +91,10 @@ func (a *Arbiter) schedule() {
 	a.wakeAt = max(at, a.now+1)
 }
 
-// beat is the pause between two publications at most.
+// beat is the pause between two publications at most. It becomes longer some time
+// after the row says that it does: that row may be lost.
 func (a *Arbiter) beat() time.Duration {
-	if a.shown.lively(a.cfg.Self) {
+	if a.shown.lively(a.cfg.Self) || a.now < a.livelyTill {
 		return a.cfg.Beat
 	}
 	return a.cfg.IdleBeat

@@ -19,6 +19,7 @@ const (
 	gapForget   = 8192 // windows after which the older ones count half
 	gapMin      = 1000 // windows below which there is no p99.9
 	maxDoubling = 5
+	returning   = 4   // greatest suspect-afters for which a peer counts as just come back
 	forgiveness = 256 // undisturbed suspect-afters after which a doubling is undone
 )
 
@@ -82,6 +83,7 @@ type peer struct {
 	downAt      time.Duration
 	silent      bool // suspected by silence
 	gaps        gaps
+	returned    time.Duration // until then it counts as one that has just come back
 	worst       time.Duration // delay since the window began
 	window      time.Duration
 	doubled     int
@@ -125,14 +127,20 @@ func (s *section) lively(owner fabric.MemberID) bool {
 }
 
 // alive takes a sign of life. It reports whether the peer was suspected by
-// silence and should not have been: it was not silent for so long that any
-// setting would have given it up.
+// silence and should not have been. Who was silent for so long that any setting
+// would have given it up was absent, and connections that come back with it stutter
+// for a while: neither is a delay, or a false suspicion.
 func (p *peer) alive(now time.Duration, cfg *Config) (wrong bool) {
 	silence := now - p.last
-	if p.heard && !p.down && silence <= cfg.MaxSuspectAfter { // absence is no delay
-		p.observe(now, silence-p.beat(cfg), cfg.Beat)
+	if p.down || p.heard && silence > cfg.MaxSuspectAfter {
+		p.returned = now + returning*cfg.MaxSuspectAfter
 	}
-	wrong = p.silent && silence <= cfg.MaxSuspectAfter
+	if now >= p.returned {
+		if p.heard {
+			p.observe(now, silence-p.beat(cfg), cfg.Beat)
+		}
+		wrong = p.silent
+	}
 	if wrong {
 		p.doubled, p.doubledAt = min(p.doubled+1, maxDoubling), now
 	}

@@ -55,6 +55,39 @@ func TestSuspectAfterAdapts(t *testing.T) {
 	limit("a beat in a second", cfg.MaxSuspectAfter, cfg.MaxSuspectAfter)
 }
 
+// While a peer comes back its silences are of its absence.
+func TestReturnStutters(t *testing.T) {
+	cfg := Config{Self: 1}.withDefaults()
+	p := &peer{id: 2, seen: true, row: section{claim: claim{5, 2, claimLead}, flags: flagActs}}
+	now := time.Duration(0)
+	silent := func(d time.Duration) (wrong bool) {
+		now += d
+		p.silent = d > p.limit
+		return p.alive(now, &cfg)
+	}
+	silent(ms)
+	for range 2000 {
+		silent(cfg.Beat)
+	}
+	if silent(2 * time.Second) {
+		t.Error("an absence is a false suspicion")
+	}
+	for range 5 {
+		if silent(500 * ms) {
+			t.Error("so is a silence after it")
+		}
+	}
+	if p.limit != cfg.SuspectAfter {
+		t.Errorf("suspect-after %v after a return", p.limit)
+	}
+	for now < p.returned {
+		silent(cfg.Beat)
+	}
+	if !silent(500*ms) || p.limit <= cfg.SuspectAfter {
+		t.Errorf("a silence long after is none; suspect-after %v", p.limit)
+	}
+}
+
 // A stall now and then counts, however many messages come in between.
 func TestMessagesDoNotDrownStalls(t *testing.T) {
 	cfg := Config{Self: 1}.withDefaults()
