@@ -110,6 +110,7 @@ type arbitrated struct {
 type keptMessage struct {
 	m     *raftpb.Message
 	since time.Duration // by the member's clock
+	pace  int64         // then: how many times the configured one Hold was
 }
 
 // hand gives a message to raft, by way of the arbiter.
@@ -124,7 +125,7 @@ func (n *node) hand(m *raftpb.Message) {
 		n.step(m)
 	}
 	if n.inHand != nil {
-		n.kept = append(n.kept, keptMessage{m, n.m.clock()})
+		n.kept = append(n.kept, keptMessage{m, n.m.clock(), n.pace()})
 		n.c.report.Held++
 		n.inHand = nil
 	}

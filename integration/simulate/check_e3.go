@@ -2,9 +2,14 @@ package simulate
 
 import "time"
 
-// E3: no message to raft is held longer than Hold: by then raft has it, or it is
+// E3: no message to raft is held longer than Hold, as it was in force when the
+// message came: by then raft has it, or it is
 // said to be lost. Time is the member's own; while it is paused, or down, no
 // timer of it fires.
+
+// pace is how many times the configured ones Patience and Hold are, as the
+// arbiter told last.
+func (n *node) pace() int64 { return max(1, int64(n.patience/electionPatience)) }
 
 // heldCheck is E3. limit 0: nobody holds anything.
 type heldCheck struct{ limit time.Duration }
@@ -12,7 +17,7 @@ type heldCheck struct{ limit time.Duration }
 // overdue: a timer may fire a nanosecond late for each change of the clock's
 // pace.
 func (k *heldCheck) overdue(n *node, h *keptMessage) bool {
-	return k.limit > 0 && n.m.clock() > max(h.since, n.m.upClock)+k.limit+time.Microsecond
+	return k.limit > 0 && n.m.clock() > max(h.since, n.m.upClock)+time.Duration(h.pace)*k.limit+time.Microsecond
 }
 
 // over: raft has the message now, or never.

@@ -341,6 +341,31 @@ func TestHolds(t *testing.T) {
 	}
 }
 
+// TestHoldsAreOfTheirTime: what counts is the Hold in force when the message came.
+func TestHoldsAreOfTheirTime(t *testing.T) {
+	c, a, _ := bench(t)
+	c.checks.holds.limit = electionHold
+	a.arb = taker{}
+	h := host{a}
+	hold := func() *raftpb.Message {
+		m := &raftpb.Message{Type: raftpb.MsgHeartbeat.Enum(), From: new(uint64(2)), To: new(uint64(1)), Term: new(uint64(1))}
+		a.hand(m)
+		return m
+	}
+	h.Event(election.Event{Kind: election.EventPace, Took: 4 * electionPatience})
+	slow := hold()
+	h.Event(election.Event{Kind: election.EventPace, Took: electionPatience})
+	c.net.Advance(2 * electionHold)
+	quick := hold()
+	c.net.Advance(2 * electionHold)
+	if h.Step(slow); c.report.Failed() {
+		t.Errorf("held as long as it might be: %v", c.report.Failures)
+	}
+	if h.Step(quick); !c.report.Failed() {
+		t.Error("held longer than Hold was by then, and nobody says so")
+	}
+}
+
 // taker takes every message.
 type taker struct{ idle }
 

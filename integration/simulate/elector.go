@@ -32,18 +32,19 @@ type elector struct {
 }
 
 // What the defaults of the arbiters' settings are: how long they hold messages,
-// and for how long attempts of a member's last life may be on: three times their
+// and for how long attempts of a member's last life may be on: five times their
 // Patience.
 const (
-	electionHold   = 100 * time.Millisecond
-	electionWindow = 60 * time.Millisecond
-	slowSuspicion  = 240 * time.Millisecond
-	slowBeat       = 20 * time.Millisecond
+	electionHold     = 100 * time.Millisecond
+	electionPatience = 20 * time.Millisecond
+	electionWindow   = 5 * electionPatience
+	slowSuspicion    = 240 * time.Millisecond
+	slowBeat         = 20 * time.Millisecond
 )
 
 // electionConfig is what the members' arbiters are set to.
 func electionConfig(self fabric.MemberID) election.Config {
-	return election.Config{Self: self, PreVote: true, CheckQuorum: true, Hold: electionHold, Patience: electionWindow / 3}
+	return election.Config{Self: self, PreVote: true, CheckQuorum: true, Hold: electionHold, Patience: electionPatience}
 }
 
 func newElector(h Host, mode election.Mode, cfg election.Config) *elector {

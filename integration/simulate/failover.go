@@ -98,6 +98,9 @@ func (c *cluster) happened(n *node, e election.Event) {
 		c.trace("%s: %v of %s in term %d, attempt %d %s", n.m.id, e.Kind, e.Member, e.Term, e.Attempt, e.Reason)
 	}
 	c.checks.polls.event(&e)
+	if e.Kind == election.EventPace {
+		n.patience = e.Took
+	}
 	if c.failover != nil {
 		c.failover.strikesAt(n, &e)
 	}

@@ -16,9 +16,12 @@ import (
 
 // node is one incarnation of a member: raft and everything that a crash takes.
 type node struct {
-	m    *member
-	c    *cluster
-	inc  uint64
+	m   *member
+	c   *cluster
+	inc uint64
+	// patience is the arbiter's, 0 while it is the configured one.
+	patience time.Duration
+
 	port fabric.Port // what the checkers see; sim is what they stand before
 	sim  *sim.Port
 	rn   *raft.RawNode
