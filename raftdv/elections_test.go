@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -441,5 +442,75 @@ func TestHandQueueIsBounded(t *testing.T) {
 	}
 	if first, last := e.queue[0].GetTerm(), e.queue[maxHandQueue-1].GetTerm(); first != 10 || last != maxHandQueue+9 {
 		t.Errorf("terms %d to %d are left", first, last)
+	}
+}
+
+// Who is told of news, and on which road: all that a fabric reaches and that
+// know elections; after a change of path on the stream as well.
+func TestRowToAll(t *testing.T) {
+	nodes := startNodes(t, nodeOptions{}, nodeOptions{}, nodeOptions{})
+	onPath(t, FabricUDP, nodes...)
+	tr := nodes[0].dv
+	second, third := tr.peer(2), tr.peer(3)
+	udp, str := int(second.path.Load()), tr.stream().index
+	prompts := func() (on map[int][]fabric.MemberID) {
+		tr.rows.mu.Lock()
+		for i := range tr.rows.prompt {
+			tr.rows.prompt[i] = nil
+		}
+		tr.rows.mu.Unlock()
+		tr.rows.toAll(tr)
+		tr.rows.mu.Lock()
+		defer tr.rows.mu.Unlock()
+		on = map[int][]fabric.MemberID{}
+		for i, ids := range tr.rows.prompt {
+			on[i] = slices.Clone(ids)
+			slices.Sort(on[i])
+			tr.rows.prompt[i] = nil
+		}
+		return on
+	}
+	long := time.Now().Add(-2 * settleTime).UnixNano()
+	second.moved.Store(time.Now().Add(time.Hour).UnixNano())
+	third.moved.Store(long)
+	if got := prompts(); !slices.Equal(got[udp], []fabric.MemberID{2, 3}) || !slices.Equal(got[str], []fabric.MemberID{2}) {
+		t.Errorf("after a change of the path to 2: %v", got)
+	}
+	second.moved.Store(long)
+	second.speaks.Store(uint64(FeatureRowAcks))
+	if got := prompts(); !slices.Equal(got[udp], []fabric.MemberID{3}) || len(got[str]) != 0 {
+		t.Errorf("2 knows no elections: %v", got)
+	}
+	tr.CutPeer(3)
+	if got := prompts(); len(got[udp])+len(got[str]) != 0 {
+		t.Errorf("3 is cut off: %v", got)
+	}
+}
+
+// A voter that only rafthttp reaches for a while is as good as stock; one that has
+// just lost its fabrics may have died.
+func TestOverRafthttp(t *testing.T) {
+	nodes := startNodes(t, nodeOptions{config: Config{StockRetry: time.Hour}}, nodeOptions{})
+	onPath(t, FabricUDP, nodes...)
+	p := nodes[0].dv.peer(2)
+	eventually(t, "rafthttp reaches it as well", func() bool { return !nodes[0].dv.inner.ActiveSince(2).IsZero() })
+	if p.overRafthttp() {
+		t.Error("a peer on a fabric")
+	}
+	p.offFabric.Store(time.Now().UnixNano())
+	if p.overRafthttp() {
+		t.Error("a peer that has just lost its fabric")
+	}
+	p.offFabric.Store(time.Now().Add(-2 * time.Hour).UnixNano())
+	if !p.overRafthttp() {
+		t.Error("a peer without a fabric for two hours, which rafthttp reaches, is not counted as stock")
+	}
+	m := election.Members{Voters: []fabric.MemberID{1, 2}}
+	if why := nodes[0].dv.elections.stock(&m); !strings.Contains(why, "voter 2 is reached over rafthttp only") {
+		t.Errorf("got %q", why)
+	}
+	m.Voters = []fabric.MemberID{1, 9}
+	if why := nodes[0].dv.elections.stock(&m); !strings.Contains(why, "voter 9 is no peer") {
+		t.Errorf("got %q", why)
 	}
 }
