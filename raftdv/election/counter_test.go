@@ -231,3 +231,87 @@ func TestOvertakenRequest(t *testing.T) {
 		t.Errorf("a request of an older term: %v", v)
 	}
 }
+
+// Raft is on its own. The claim on the term is of a campaign that is long over,
+// and its candidate lives.
+//
+//	2 campaigned for 6 and did not win; nobody knows its position
+//	4 > 2, 3 MsgPreVote 7   granted
+//	2 > 3 MsgPreVote 7      as the claim is 2's, 2 and 3 are not tied for it: granted as well
+//	2 and 4 both campaign for 7, and neither wins
+func TestCampaignThatIsOverIsNotFavoured(t *testing.T) {
+	b := steady(t, On, voters(1, 2, 3, 4), 1, 2, 3, 4)
+	b.kill(0)
+	for _, a := range b.arbs[1:] {
+		a.pos = position{}
+		a.claimed(claim{6, 2, claimCampaign})
+	}
+	if v := b.arbs[2].Receive(b.now, msg(raftpb.MsgVote, 2, 3, 6)); v != Pass {
+		t.Fatalf("2's request for the term that it claims: %v", v)
+	}
+	for _, a := range b.arbs[1:] {
+		a.raise(6)
+	}
+	b.pass(150 * ms)
+	for i, to := range []uint64{2, 3} {
+		if v := b.arbs[i+1].Receive(b.now, preVote(4, to, 7)); v != Pass {
+			t.Fatalf("4's pre-vote to %d: %v", to, v)
+		}
+	}
+	second := preVote(2, 3, 7)
+	b.arbs[1].Sent(b.now, []*raftpb.Message{second})
+	if v := b.arbs[2].Receive(b.now, second); v != Hold {
+		t.Errorf("2's pre-vote beside it: %v", v)
+	}
+	if v := b.arbs[1].Receive(b.now, msg(raftpb.MsgPreVoteResp, 3, 2, 7)); v != Discard {
+		t.Errorf("a grant of it: %v", v)
+	}
+}
+
+// Two of six are dead, so that all others have to agree. All but 5 give an election up, 5 sees
+// that they rest.
+//
+//	attempts 1, 2, 3: 2, 3 and 4 are endorsed, and do not campaign
+//	2, 3, 4 give up and forget it; 5 does not: its election ends as no majority is left
+//	after Rest 2, 3 and 4 endorse 2; 5 endorses itself, since the others failed
+func TestFailuresAreForgottenByAll(t *testing.T) {
+	b := steady(t, On, voters(1, 2, 3, 4, 5, 6), 1, 2, 3, 4, 5, 6)
+	b.kill(5)
+	b.kill(0)
+	b.pass(20 * ms)
+	b.arbs[4].sealedAt += 5 * ms
+	b.pass(200 * ms)
+	if !b.has(1, EventGaveUp) || b.has(4, EventGaveUp) || b.arbs[4].endorses != (endorsement{5, 3, 4}) {
+		t.Fatalf("2 gave up: %v, 5: %v, %+v", b.has(1, EventGaveUp), b.has(4, EventGaveUp), b.arbs[4].endorses)
+	}
+	b.out[1] = Output{}
+	b.pass(b.arbs[1].cfg.Rest - 80*ms)
+	if want := (endorsement{5, 4, 2}); b.out[1].Inject == nil || b.arbs[4].endorses != want {
+		t.Errorf("after the rest 5 endorses %+v, 2 is told %v", b.arbs[4].endorses, b.out[1].Inject)
+	}
+}
+
+// The same four, of which each two know of failures that the others do not know of.
+//
+//	2 and 3 endorse 2; 4 and 5 endorse 4
+//	2 and 3 begin attempt 2 without exclusions, with 2
+//	4 and 5 see that, move on with theirs, and endorse 4 again
+func TestSplitEndsForThoseThatFollow(t *testing.T) {
+	b := steady(t, On, voters(1, 2, 3, 4, 5, 6), 1, 2, 3, 4, 5, 6)
+	for i, a := range b.arbs[1:5] {
+		a.excluded = [][]fabric.MemberID{{4, 5}, {2, 3}}[i/2]
+	}
+	b.kill(5)
+	b.kill(0)
+	b.pass(2 * ms)
+	if two, four := b.arbs[2].endorses.nominee, b.arbs[4].endorses.nominee; two != 2 || four != 4 {
+		t.Fatalf("3 endorses %d, 5 endorses %d", two, four)
+	}
+	for _, a := range b.arbs[1:3] {
+		a.endorseAt -= 2 * ms
+	}
+	b.pass(b.arbs[1].cfg.Patience)
+	if want := (endorsement{5, 2, 2}); b.out[1].Inject == nil || b.arbs[3].endorses != want {
+		t.Errorf("in attempt 2 4 endorses %+v, 2 is told %v", b.arbs[3].endorses, b.out[1].Inject)
+	}
+}

@@ -178,12 +178,15 @@ func reasonIf(yes bool, reason string) string {
 
 // seal holds what the suspected leader sends while a majority suspects it, so
 // that positions come to rest. An election without a campaign ends after Hold,
-// then raft is left alone for Rest.
+// then raft is left alone for Rest. Who failed in an election is forgotten with
+// it, also by those that saw it end because others rest.
 func (a *Arbiter) seal() {
 	wanted := a.suspects && a.now >= a.rest && a.majority(a.agrees)
-	if wanted && !a.majority(a.able) {
-		a.abstainFor("majority unknown")
-		wanted = false
+	if (wanted || len(a.excluded) > 0) && !a.majority(a.able) {
+		if wanted {
+			a.abstainFor("majority unknown")
+		}
+		wanted, a.excluded = false, nil
 	}
 	switch {
 	case wanted && a.sealed && a.now >= a.sealedAt+a.cfg.Hold:
@@ -240,14 +243,17 @@ func (a *Arbiter) closeAttempt() {
 	case p != nil && p.suspected(), p == nil && n != a.cfg.Self:
 		a.open = false
 		a.fail(n, a.endorses.attempt, "closed")
-	case !a.hopeful():
-		a.open = false // the others have moved on, and cannot come back to it
-	case a.now >= a.endorseAt+a.patience():
+	default:
+		hopeful := a.hopeful()
+		if hopeful && a.now < a.endorseAt+a.patience() {
+			return
+		}
 		a.open = false
-		if a.possible() {
-			a.fail(n, a.endorses.attempt, "patience")
-		} else {
+		switch {
+		case !a.possible():
 			a.excluded = nil // others do not know of the same failures
+		case hopeful: // else others have moved on, and cannot come back to it
+			a.fail(n, a.endorses.attempt, "patience")
 		}
 	}
 }

@@ -181,13 +181,16 @@ func (a *Arbiter) compete(m *raftpb.Message) {
 
 // favours reports whether m is of the campaign that is on. A nominee's pre-vote
 // is not: its campaign needs none, and with grants from before the election it
-// would be a candidate without a majority's word.
+// would be a candidate without a majority's word. Nor is what a candidate asks
+// for when its campaign is over: the claim stays on its term until there is a
+// newer one.
 func (a *Arbiter) favours(m *raftpb.Message) bool {
 	id := fabric.MemberID(m.GetFrom())
 	if a.open {
 		return id == a.endorses.nominee && m.GetType() == raftpb.MsgVote
 	}
-	return a.bound == id && a.now < a.boundTill || a.claim.kind == claimCampaign && a.claim.member == id
+	ask := claim{m.GetTerm(), id, claimCampaign}
+	return a.bound == id && a.now < a.boundTill || a.claim == ask && m.GetType() == raftpb.MsgVote
 }
 
 // transferee is to whom the leader hands over its office, 0 if to nobody.
