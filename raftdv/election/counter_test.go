@@ -315,3 +315,49 @@ func TestSplitEndsForThoseThatFollow(t *testing.T) {
 		t.Errorf("in attempt 2 4 endorses %+v, 2 is told %v", b.arbs[3].endorses, b.out[1].Inject)
 	}
 }
+
+// Two of six are dead. All hold 3's last campaign against it, and 3 has the longest
+// log: it endorses nobody else, and nobody else can win without its word.
+func TestWhoCannotWinIsNotEndorsed(t *testing.T) {
+	b := steady(t, On, voters(1, 2, 3, 4, 5, 6), 1, 2, 3, 4, 5, 6)
+	b.arbs[2].pos.set(entry{5, 11})
+	b.publish(2)
+	for _, a := range b.arbs[1:5] {
+		a.excluded = []fabric.MemberID{3}
+	}
+	b.kill(5)
+	b.kill(0)
+	b.pass(2 * ms)
+	if want := (endorsement{5, 1, 3}); b.out[2].Inject == nil || b.arbs[1].endorses != want || b.arbs[4].endorses != want {
+		t.Errorf("2 endorses %+v, 5 %+v, 3 is told %v", b.arbs[1].endorses, b.arbs[4].endorses, b.out[2].Inject)
+	}
+}
+
+// An append of a leader whose term raft has left is never taken. Where raft's
+// answer names no index, the position stays between its bounds, and the shortest log
+// seems to be the longest.
+//
+//	5 > 2 MsgPreVoteResp 6, rejected   2's raft is at 6, which nobody was told
+//	4 > 2 MsgApp 5                     handed over, and dropped
+//	2 > 4 MsgAppResp 6                 without an index
+//	2 > * MsgPreVote 7                 says where its log ends
+//	all endorse 2, by its upper bound; its log is too short, and nobody votes for it
+func TestAppendOfATermThatIsOverIsForgotten(t *testing.T) {
+	b := steady(t, On, voters(1, 2, 3, 4, 5), 1, 2, 3, 4, 5)
+	a := b.arbs[1]
+	if v := a.Receive(b.now, appendMsg(1, 2, 5, 5, 20, 5)); v != Pass {
+		t.Fatalf("the append: %v", v)
+	}
+	a.Sent(b.now, []*raftpb.Message{msg(raftpb.MsgAppResp, 2, 1, 6)})
+	if a.pos.high() != (entry{5, 21}) {
+		t.Errorf("before the pre-vote: %+v", a.pos.high())
+	}
+	a.Sent(b.now, []*raftpb.Message{preVote(2, 3, 6)}) // raft is at 5: it may still take it
+	if a.pos.high() != (entry{5, 21}) {
+		t.Errorf("after a pre-vote from the append's own term: %+v", a.pos.high())
+	}
+	a.Sent(b.now, []*raftpb.Message{preVote(2, 3, 7)})
+	if a.pos.high() != (entry{5, 10}) {
+		t.Errorf("after the pre-vote: %+v", a.pos.high())
+	}
+}

@@ -38,12 +38,27 @@ func (a *Arbiter) choose(attempt uint32, settled bool) fabric.MemberID {
 		if reach := c.reach(settled); reach.less(a.pos.high()) {
 			continue // protocol §6.4: no nominee below one's own upper bound
 		}
+		if !a.winnable(&c, settled) {
+			continue // words would be out for nothing; with nobody left failures are forgotten
+		}
 		c.endorsed = a.endorsers(id, attempt)
 		if best.id == 0 || c.better(&best, high, settled) {
 			best = c
 		}
 	}
 	return best.id
+}
+
+// winnable reports whether a majority can endorse c, as far as their logs go:
+// who has more never does, and where few are left its word is needed.
+func (a *Arbiter) winnable(c *candidate, settled bool) bool {
+	reach := c.reach(settled)
+	return a.majority(func(id fabric.MemberID) bool {
+		if id == a.cfg.Self {
+			return !reach.less(a.pos.high())
+		}
+		return a.able(id) && !reach.less(a.peer(id).row.upper)
+	})
 }
 
 func (c *candidate) reach(settled bool) entry {

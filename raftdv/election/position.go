@@ -1,6 +1,8 @@
 package election
 
 import (
+	"slices"
+
 	"go.etcd.io/raft/v3/raftpb"
 )
 
@@ -156,12 +158,15 @@ func (p *position) rejected(index uint64) {
 	p.handed = kept
 }
 
-// campaigned takes the last entry as raft's own campaign says it.
+// campaigned takes the last entry as raft's own campaign says it. An append of
+// an older term than raft's is in the log that it tells of, or is never taken;
+// raft's term is one below that of a pre-vote.
 func (p *position) campaigned(m *raftpb.Message) {
 	at := entry{m.GetLogTerm(), m.GetIndex()}
 	if m.GetType() == raftpb.MsgVote {
 		p.handed, p.spill, p.source = p.handed[:0], entry{}, max(p.source, m.GetTerm())
 	}
+	p.handed = slices.DeleteFunc(p.handed, func(h handedAppend) bool { return h.term+1 < m.GetTerm() })
 	p.known, p.lower, p.upper = true, at, at
 }
 
