@@ -36,6 +36,7 @@ type elections struct {
 	mode     election.Mode // that the arbiter was given
 	why      string        // why elections are raft's own although they are wanted otherwise
 	members  election.Members
+	refused  error // by the arbiter, of members
 	record   electionRecord
 	told     []toldEvent
 	tellable chan struct{} // holds one: told is not empty

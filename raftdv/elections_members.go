@@ -21,9 +21,10 @@ func (e *elections) refresh() {
 		if !sameMembers(&m, &e.members) {
 			e.members = m
 			e.record.forget(&m)
-			if err := a.SetMembers(now, m); err != nil {
-				stock = err.Error()
-			}
+			e.refused = a.SetMembers(now, m)
+		}
+		if e.refused != nil {
+			stock = e.refused.Error()
 		}
 		mode := e.wanted
 		if e.t.cfg.ElectionTimeout < electionTimeoutsMin && mode != election.Off {
@@ -62,6 +63,9 @@ func (e *elections) explain(why string) {
 // has another transport or one that knows no elections, or that only rafthttp
 // reaches. Of a voter that was never met it is not known; it is counted in.
 func (e *elections) stock(m *election.Members) string {
+	if len(m.Voters) == 0 {
+		return "nobody is known to vote yet"
+	}
 	for _, id := range slices.Concat(m.Voters, m.Outgoing) {
 		if id == e.t.member() {
 			continue

@@ -514,3 +514,30 @@ func TestOverRafthttp(t *testing.T) {
 		t.Errorf("got %q", why)
 	}
 }
+
+// A reason holds for as long as what it names, however often it is asked for.
+func TestReasonsStay(t *testing.T) {
+	var many []fabric.MemberID
+	for i := range election.MaxMembers + 1 {
+		many = append(many, fabric.MemberID(i+1))
+	}
+	for want, voters := range map[string][]fabric.MemberID{"too many members": many, "nobody is known to vote": nil} {
+		t.Run(want, func(t *testing.T) {
+			var now atomic.Pointer[election.Members]
+			now.Store(&election.Members{Voters: []fabric.MemberID{1}})
+			nodes := startNodes(t, nodeOptions{config: Config{
+				Elections: election.On, Members: func() election.Members { return *now.Load() },
+			}})
+			for _, id := range voters[min(1, len(voters)):] {
+				nodes[0].tr.AddPeer(types.ID(id), []string{"http://127.0.0.1:1"})
+			}
+			now.Store(&election.Members{Voters: voters})
+			for range 3 {
+				nodes[0].dv.elections.refresh()
+				if got := nodes[0].dv.State().Elections; got.Mode != "off" || !strings.Contains(got.Why, want) {
+					t.Errorf("got %+v", got)
+				}
+			}
+		})
+	}
+}

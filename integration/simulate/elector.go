@@ -12,7 +12,7 @@ import (
 )
 
 // Elections makes arbiters of package election for Config.Arbiter. Their settings
-// are the defaults, but in every other seed suspicion and beat take four times as
+// are the defaults, but in every other seed suspicion takes four times as
 // long. Their callers' duties are numbered in that package's comment.
 func Elections(mode election.Mode) func(Host) Arbiter {
 	return func(h Host) Arbiter {
