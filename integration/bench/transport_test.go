@@ -33,40 +33,61 @@ func cellOf(t *testing.T, cfg TransportConfig, sys *system, certs *transport.TLS
 	return r
 }
 
-// rafthttp against itself. The bounds are wide: a test does not get a machine
-// of its own.
-func TestSameAgainstSame(t *testing.T) {
-	r := cellOf(t, short, stockSystem("same"), nil)
+// unlikeItself says in what a transport measured against itself differs. The
+// bounds are wide: a test does not get a machine of its own.
+func unlikeItself(r *TransportResult) (all []string) {
 	for name, i := range map[string]Interval{
 		"deliveries": {r.RatioDeliveries, r.RatioDeliveriesLo, r.RatioDeliveriesHi},
 		"CPU":        {r.RatioCPU, r.RatioCPULo, r.RatioCPUHi},
 		"RTT":        {r.RatioRTTBlock, r.RatioRTTBlockLo, r.RatioRTTBlockHi},
 	} {
 		if i.Hi < 0.5 || i.Lo > 2 {
-			t.Errorf("%s: interval %v is far from 1", name, i)
+			all = append(all, fmt.Sprintf("%s: interval %v is far from 1", name, i))
 		}
 	}
 	if d := r.AllocsPerDelivery - r.Rafthttp.AllocsPerDelivery; d < -2 || d > 2 {
-		t.Errorf("allocations %v and %v", r.AllocsPerDelivery, r.Rafthttp.AllocsPerDelivery)
+		all = append(all, fmt.Sprintf("allocations %v and %v", r.AllocsPerDelivery, r.Rafthttp.AllocsPerDelivery))
 	}
+	return all
 }
 
-// The control: a transport that burns and sleeps is seen as slow.
+// sameAttempts: a neighbour that takes the machine away for as long as one side
+// is measured makes any two unlike, but not every time; a bench that favours a
+// side does.
+const sameAttempts = 5
+
+// rafthttp against itself.
+func TestSameAgainstSame(t *testing.T) {
+	for i := range sameAttempts {
+		r := cellOf(t, short, stockSystem("same"), nil)
+		why := unlikeItself(&r)
+		if why == nil {
+			return
+		}
+		t.Logf("attempt %d: %q", i+1, why)
+	}
+	t.Errorf("rafthttp was unlike itself in each of %d attempts", sameAttempts)
+}
+
+// The control: a transport that burns is unlike it in every attempt, and slow.
 func TestSlowAgainstStock(t *testing.T) {
 	const burn = 2 * time.Millisecond
-	r := cellOf(t, short, planted("slow", func(m []*raftpb.Message) []*raftpb.Message {
-		for begin := time.Now(); time.Since(begin) < burn; {
+	slow := 0
+	for i := range sameAttempts {
+		r := cellOf(t, short, planted("slow", func(m []*raftpb.Message) []*raftpb.Message {
+			for begin := time.Now(); time.Since(begin) < burn; {
+			}
+			return m
+		}), nil)
+		if unlikeItself(&r) == nil {
+			t.Errorf("attempt %d: as fast as rafthttp: %+v", i+1, r)
 		}
-		return m
-	}), nil)
-	if r.RatioDeliveriesHi > 0.5 {
-		t.Errorf("deliveries: %+v", r)
+		if r.RatioDeliveriesHi <= 0.5 && r.RatioCPULo >= 2 && r.RatioRTTBlockLo >= 2 {
+			slow++
+		}
 	}
-	if r.RatioCPULo < 2 {
-		t.Errorf("CPU: %+v", r)
-	}
-	if r.RatioRTTBlockLo < 2 {
-		t.Errorf("round trips: %+v", r)
+	if slow == 0 {
+		t.Errorf("slow in deliveries, CPU and round trips in none of %d attempts", sameAttempts)
 	}
 }
 

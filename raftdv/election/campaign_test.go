@@ -133,7 +133,7 @@ func (c *campaign) run() (all []chunk, err error) {
 func (c *campaign) elect(members int, first uint64) chunk {
 	k, start := chunk{Members: members, First: first}, time.Now()
 	for seed := first; seed < first+uint64(c.chunk); seed++ {
-		e := scenario(seed, members, On)
+		e := drawn(seed, members, On)
 		if c.tamper != nil {
 			c.tamper(&e)
 		}
@@ -145,7 +145,7 @@ func (c *campaign) elect(members int, first uint64) chunk {
 	}
 	k.Real = time.Since(start)
 	for seed := first; seed < first+uint64(max(1, c.chunk/stockShare)); seed++ {
-		e := scenario(seed, members, Off)
+		e := drawn(seed, members, Off)
 		e.plan = nil
 		r, err := e.run()
 		k.Stock.add(r)
