@@ -31,7 +31,8 @@
 //     until it is acknowledged, and leaves together (RFC 896); see cork.go. The
 //     control lane and rows never wait, nor does what comes alone.
 //   - Rows: latest wins. A row is queued once per peer, and resent until the
-//     newest version is acknowledged.
+//     newest version is acknowledged. In a stream of rows only one in sixteen
+//     and the last ask for an acknowledgement; see rowask.go.
 //
 // # Who owns what
 //

@@ -97,7 +97,8 @@ type link struct {
 	rowAcked uint64
 	rowSent  uint64
 	rowAt    int64 // when rowSeq is to be sent
-	withheld bool  // the row is not sent
+	rowAsk   rowAsk
+	withheld bool // the row is not sent
 
 	inRow     []byte // the peer's, if the handler was busy
 	seenRow   []byte // the one that the handler looks at
@@ -148,6 +149,7 @@ func newLink(cfg *linkConfig, now int64) (*link, error) {
 		l.out[i].init(fabric.Lane(i), cfg.windows[i], cfg.queueFrames)
 		l.in[i].init(fabric.Lane(i), cfg.windows[i], cfg.maxFrame)
 	}
+	l.rowAsk.insist()
 	l.cc.init()
 	l.mtu.init(cfg.top, now)
 	l.setWhy(ErrNotYetUp)
@@ -207,6 +209,7 @@ func (l *link) fail(now int64, to linkPhase, why error, ev *events) {
 		ev.settled = l.out[i].expire(math.MaxInt64, now, lost, l.cfg.peer, ev.settled)
 	}
 	l.forget(math.MaxInt64)
+	l.rowAsk.insist()
 	l.rowSent, l.windowAt, l.force, l.ping = l.rowAcked, now, 0, false
 	l.waitSince, l.lossAt, l.ptoCount, l.paceAt = 0, 0, 0, 0
 	l.cork, l.waits = cork{}, false
@@ -388,6 +391,7 @@ func (l *link) deadline() int64 {
 	if l.rowPending() && !l.held {
 		d = min(d, l.rowAt)
 	}
+	d = min(d, l.rowAsk.at)
 	if l.paceAt != 0 {
 		d = min(d, l.paceAt)
 	}

@@ -75,6 +75,7 @@ func (l *link) validate(b []byte) (elicits bool, v verdict) {
 			if r, err := fabric.ParseRow(c.data); err != nil || r.Owner != l.cfg.peer {
 				return false, badContent
 			}
+			continue
 		case chunkAck:
 			var a ackReader
 			if a.open(c.data); a.largest >= l.sent.next() {
@@ -152,12 +153,11 @@ func (l *link) onRow(b []byte, direct bool, ev *events) {
 func (l *link) onAck(now int64, b []byte, ev *events) {
 	var a ackReader
 	a.open(b)
-	if p := l.sent.get(a.largest); p != nil {
-		l.rtt.sample(now-p.at, int64(min(a.delay, uint64(maxAckDelay/time.Microsecond)))*1000)
-	}
+	newest := l.sent.fresh(a.largest)
 	any := false
 	for a.left > 0 {
 		lo, hi, _ := a.next()
+		l.rowAcked = max(l.rowAcked, l.rowAsk.covered(lo, hi))
 		for n := max(lo, l.sent.first); n <= hi; n++ {
 			if p := l.sent.get(n); p != nil {
 				l.packetAcked(now, n, p, ev)
@@ -167,6 +167,10 @@ func (l *link) onAck(now int64, b []byte, ev *events) {
 	}
 	l.largestAcked, l.anyAcked = max(l.largestAcked, a.largest), true
 	l.uncork(a.largest)
+	if any && newest != nil {
+		newest.acked = true
+		l.rtt.sample(now-newest.at, int64(min(a.delay, uint64(maxAckDelay/time.Microsecond)))*1000)
+	}
 	if any {
 		l.sent.trim()
 		l.ptoCount, l.waitSince, l.asked = 0, 0, 0
@@ -294,6 +298,7 @@ func (l *link) tick(now int64, ev *events) {
 
 func (l *link) tickUp(now int64, ev *events) {
 	l.expireTickets(now, ev)
+	l.askForRow(now)
 	switch {
 	case l.exhausted != nil:
 		l.end(now, l.exhausted, false, ev)

@@ -38,6 +38,9 @@ func (l *link) build(now int64, b []byte, limit int) (pk packet, ok bool) {
 	w := l.appendControl(now, b[:headerLen], &rec)
 	if room > 0 {
 		w = l.appendContent(now, w, size-tagLen, min(size, room)-tagLen, &rec)
+		if rec.hasRow {
+			w = l.rowLeaves(now, w, &rec)
+		}
 	}
 	if len(w) == headerLen {
 		return pk, false
@@ -170,10 +173,10 @@ func (l *link) owed() bool {
 // appendContent appends row and stream bytes: the row may use the datagram up
 // to size, the streams up to streamSize.
 func (l *link) appendContent(now int64, w []byte, size, streamSize int, rec *sentPacket) []byte {
-	if l.rowPending() && len(w)+rowHead+len(l.row) <= size {
+	if l.rowPending() && len(w)+rowHead+len(l.row)+pingLen <= size {
 		w = appendRow(w, l.row)
 		l.rowSent, l.rowAt = l.rowSeq, farFuture
-		rec.row, rec.hasRow, rec.flying = l.rowSeq, true, true
+		rec.row, rec.hasRow = l.rowSeq, true
 		l.stats.RowsSent++
 	}
 	first := fabric.LaneControl

@@ -65,6 +65,18 @@ func (s *sentPackets) get(number uint64) *sentPacket {
 	return nil
 }
 
+// fresh returns a packet of which no acknowledgement is known, whether it wants
+// one or not, unless it was dropped; it stays valid until trim.
+func (s *sentPackets) fresh(number uint64) *sentPacket {
+	if number < s.first || number >= s.next() {
+		return nil
+	}
+	if p := s.ring.at(int(number - s.first)); !p.acked {
+		return p
+	}
+	return nil
+}
+
 // settle takes p out of the account.
 func (s *sentPackets) settle(p *sentPacket) {
 	p.flying = false

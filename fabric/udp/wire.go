@@ -35,7 +35,7 @@ import (
 //	                 the burst that its socket buffer takes (4)
 //	skip     4       lane (1), stream offset (8) and link sequence (8) at which
 //	                 the lane goes on
-//	row      5       length (2), row
+//	row      5       length (2), row; asks for no acknowledgement
 //	close    6       the session is over
 //	stream   16+lane length (2), offset (8), bytes of the lane's stream
 //
@@ -65,6 +65,7 @@ const (
 	windowLen = 1 + 8*fabric.Lanes + 4
 	skipLen   = 1 + 1 + 8 + 8
 	rowHead   = 1 + 2
+	pingLen   = 1
 	chunkHead = 1 + 2 + 8
 
 	// maxAckRanges bounds the ranges of one ack chunk.
