@@ -18,7 +18,6 @@ type deliverer struct {
 	frames []fabric.Frame
 	// since is when the running handler call began, 0: none runs.
 	since atomic.Int64
-	calls atomic.Uint64
 }
 
 func newDeliverer() *deliverer { return &deliverer{frames: make([]fabric.Frame, deliverBatch)} }

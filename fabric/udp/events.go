@@ -45,6 +45,11 @@ func (e *events) frames(lane fabric.Lane, data []byte, link uint64, count int) {
 
 func (e *events) gap(g fabric.Gap) { e.list = append(e.list, event{kind: eventGap, gap: g}) }
 
+// rowOnly: all that there is for the handler is a row.
+func (e *events) rowOnly() bool {
+	return len(e.list) == 1 && e.list[0].kind == eventRow && len(e.settled) == 0
+}
+
 func (e *events) row(b []byte) { e.list = append(e.list, event{kind: eventRow, data: b}) }
 
 func (e *events) state(s fabric.LinkState) {

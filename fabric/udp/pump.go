@@ -25,15 +25,14 @@ type pump struct {
 	// at is the time that the timer is set for; armMu orders changes.
 	at    atomic.Int64
 	armMu sync.Mutex
-	// watching: handler calls are looked after every StuckAfter.
-	watching atomic.Bool
+	// watching says whether the reader is looked after when the timer runs next.
+	watching atomic.Int32
 
 	mu   sync.Mutex
 	list []*peer // that have something to send
 
-	spare    []*peer // pump goroutine only
-	ev       events
-	lastSeen uint64
+	spare []*peer // pump goroutine only
+	ev    events
 }
 
 func (p *pump) init(port *Port) {
@@ -73,13 +72,29 @@ func (p *pump) arm(t int64) {
 	}
 }
 
-// watch has handler calls looked after.
-func (p *pump) watch(now int64) {
-	if !p.watching.Load() {
-		p.watching.Store(true)
-		p.arm(now + int64(p.port.cfg.StuckAfter))
+// rowPatience, times StuckAfter, is when a call that only brings a row is looked
+// after. Idle members exchange rows all the time, and each look costs a wake-up;
+// a call that follows one that is looked after costs none.
+const rowPatience = 5
+
+// watch has the handler call that begins now looked after.
+func (p *pump) watch(now int64, row bool) {
+	how, after := watchCall, int64(p.port.cfg.StuckAfter)
+	if row {
+		how, after = watchRow, after*rowPatience
+	}
+	if p.watching.Load() < how {
+		p.watching.Store(how)
+		p.arm(now + after)
 	}
 }
+
+// Levels of pump.watching.
+const (
+	watchNone int32 = iota
+	watchRow        // after rowPatience
+	watchCall       // after StuckAfter
+)
 
 func (p *pump) run() {
 	defer p.timer.Stop()
@@ -130,22 +145,21 @@ func (p *pump) tick() {
 // checkReader replaces the reader if it is stuck in a handler call, and returns
 // when to look again.
 func (p *pump) checkReader() int64 {
-	if !p.watching.Load() {
+	if p.watching.Load() == watchNone {
 		return farFuture
 	}
-	d, now := p.port.reader.Load().d, p.port.now()
-	since, seen := d.since.Load(), d.calls.Load()
-	if since != 0 && now-since >= int64(p.port.cfg.StuckAfter) {
-		p.port.replaceReader()
-	} else if since == 0 && seen == p.lastSeen {
-		p.watching.Store(false)
-		if d.since.Load() == 0 {
-			return farFuture
-		}
-		p.watching.Store(true)
+	d, after := p.port.reader.Load().d, int64(p.port.cfg.StuckAfter)
+	p.watching.Store(watchNone) // a call that begins now asks for itself
+	since := d.since.Load()
+	if since == 0 {
+		return farFuture
 	}
-	p.lastSeen = seen
-	return now + int64(p.port.cfg.StuckAfter)
+	p.watching.Store(watchCall)
+	if p.port.now()-since < after {
+		return since + after
+	}
+	p.port.replaceReader()
+	return p.port.now() + after
 }
 
 var _ fabric.Port = (*Port)(nil)

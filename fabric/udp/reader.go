@@ -143,12 +143,11 @@ func (r *reader) handle(pe *peer, list []opened, from netip.AddrPort) {
 	}
 	deliver := len(d.ev.list) > 0
 	pe.mu.Unlock()
-	d.calls.Add(1)
 	if !deliver && len(d.ev.settled) == 0 {
 		return
 	}
 	d.since.Store(now)
-	r.port.pump.watch(now)
+	r.port.pump.watch(now, d.ev.rowOnly())
 	if deliver {
 		d.hand(pe)
 	} else {

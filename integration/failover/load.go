@@ -17,9 +17,9 @@ const (
 	writeTimeout = 100 * time.Millisecond
 	// slots are the keys that a writer goes round in.
 	slots = 64
-	// probeEvery is how often each member that is left is asked to write after
-	// the fault, which is the resolution of what is measured; each of these puts is
-	// given up after probeTimeout, and at most maxProbes wait at one member.
+	// probeEvery is how often one of the members that are left is asked to write
+	// after the fault, which is the resolution of what is measured; each of these
+	// puts is given up after probeTimeout, and at most maxProbes wait.
 	probeEvery   = 2 * time.Millisecond
 	probeTimeout = 40 * time.Millisecond
 	maxProbes    = 32
@@ -118,35 +118,31 @@ func put(ctx context.Context, kv clientv3.KV, timeout time.Duration, l *ledger, 
 	return a, true
 }
 
-// probe begins a put at each of kvs every probeEvery until ctx ends.
+// probe begins a put every probeEvery, at one of kvs after the other, until ctx
+// ends: at each of them at once, five members would be busy with nothing else.
 func probe(ctx context.Context, kvs []clientv3.KV, l *ledger, acked func(ack)) {
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	for _, kv := range kvs {
-		wg.Go(func() {
-			free := make(chan struct{}, maxProbes)
-			t := time.NewTicker(probeEvery)
-			defer t.Stop()
-			var puts sync.WaitGroup
-			defer puts.Wait()
-			for {
-				select {
-				case free <- struct{}{}:
-					puts.Go(func() {
-						defer func() { <-free }()
-						if a, ok := put(ctx, kv, probeTimeout, l, newKey(), 1); ok {
-							acked(a)
-						}
-					})
-				default:
+	var puts sync.WaitGroup
+	defer puts.Wait()
+	free := make(chan struct{}, maxProbes)
+	t := time.NewTicker(probeEvery)
+	defer t.Stop()
+	for i := 0; ; i++ {
+		kv := kvs[i%len(kvs)]
+		select {
+		case free <- struct{}{}:
+			puts.Go(func() {
+				defer func() { <-free }()
+				if a, ok := put(ctx, kv, probeTimeout, l, newKey(), 1); ok {
+					acked(a)
 				}
-				select {
-				case <-ctx.Done():
-					return
-				case <-t.C:
-				}
-			}
-		})
+			})
+		default:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
 	}
 }
 
