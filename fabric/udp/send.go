@@ -3,6 +3,7 @@ package udp
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/raftdv/dv/fabric"
 )
@@ -115,9 +116,23 @@ func (pe *peer) publish(row []byte, prompt bool) {
 	}
 	now := pe.port.now()
 	pe.link.setRow(now, pe.row, prompt)
-	if prompt {
+	switch {
+	case !prompt:
+		pe.port.pump.arm(pe.link.deadline())
+	case pe.quiet(now):
+		pe.transmit(inlineRounds, false)
+	default:
 		pe.kick(now)
-		return
 	}
-	pe.port.pump.arm(pe.link.deadline())
+}
+
+// rowQuiet: a row to a peer that nothing was sent to for so long is transmitted
+// by the caller. Elections and the beats of idle members consist of such rows,
+// and the wake-up of the pump would cost more than the datagram.
+const rowQuiet = time.Millisecond
+
+func (pe *peer) quiet(now int64) bool {
+	l := pe.link
+	return !pe.flushing && !pe.queued && pe.port.info.inline && l.queuedBytes() == 0 &&
+		now-max(l.elicitAt, l.rowAsk.sentAt) >= int64(rowQuiet)
 }

@@ -29,8 +29,8 @@ const (
 	// minMembers can lose one and go on.
 	minMembers = 3
 	maxWriters = 1024
-	// startTime and trialTime are for the estimate: starting both clusters of a
-	// cell, and a trial of both sides.
+	// startTime and trialTime are for the estimate: starting the clusters of a
+	// block, and a trial, of both sides.
 	startTime = 15 * time.Second
 	trialTime = 10 * time.Second
 )
@@ -156,5 +156,6 @@ func (c Config) cells() (all []cell) {
 // Estimate is about how long Run takes.
 func (c Config) Estimate() time.Duration {
 	c = c.withDefaults()
-	return time.Duration(len(c.cells())) * (startTime + time.Duration(c.Trials)*trialTime)
+	blocks := (c.Trials + block - 1) / block
+	return time.Duration(len(c.cells())) * (time.Duration(blocks)*startTime + time.Duration(c.Trials)*trialTime)
 }

@@ -63,7 +63,8 @@ func Run(ctx context.Context, cfg Config, report func(Result)) error {
 			report(skipped(c, err))
 			continue
 		}
-		if len(r.stock) > 0 {
+		if n := min(len(r.stock), len(r.dv)); n > 0 {
+			r.stock, r.dv = r.stock[:n], r.dv[:n] // pairs, if it was ended early
 			report(r.result(cfg))
 		}
 		if err != nil {
@@ -72,6 +73,11 @@ func Run(ctx context.Context, cfg Config, report func(Result)) error {
 	}
 	return nil
 }
+
+// block is how many trials in a row one side makes before it is the other one's
+// turn: only one cluster runs at a time, as ten etcds on a few processors measure
+// each other.
+const block = 5
 
 // trials of one cell, by side.
 type trials struct {
@@ -82,67 +88,65 @@ type trials struct {
 	writes    uint64 // acknowledged, and read back
 }
 
-// runCell keeps both clusters for all trials of a cell: the one whose turn it is
-// not has no clients.
+// runCell makes the trials of a cell in blocks: stock, dv, dv, stock, stock and
+// so on.
 func runCell(ctx context.Context, cfg Config, c cell) (t *trials, err error) {
 	t = &trials{cell: c}
-	var sides []*side
-	defer func() {
-		for _, s := range sides {
-			err = errors.Join(err, s.close())
-		}
-	}()
-	for _, name := range []string{stockSide, dvSide} {
-		dir := cfg.Dir
-		if dir == "" {
-			dir = os.TempDir()
-		}
-		l, err := newLab(ctx, c.fault, dir, c.members)
-		if err != nil {
-			return t, err
-		}
-		s, err := openSide(ctx, name, cfg.Programs, c.members, l)
-		if err != nil {
-			return t, err
-		}
-		sides = append(sides, s)
+	rng := rand.New(rand.NewPCG(uint64(c.members), uint64(c.writers)))
+	waits := make([]time.Duration, cfg.Trials) // the same for both
+	for i := range waits {
+		waits[i] = warmUp + time.Duration(rng.Int64N(int64(phase)))
 	}
-	t.paths, t.storage = sides[1].pathNames(), storageOf(sides[0].dir)
-	if err := t.run(ctx, cfg, sides); err != nil {
-		return t, err
-	}
-	for _, s := range sides {
-		if err := s.verify(ctx); err != nil {
-			return t, err
+	order := []string{stockSide, dvSide}
+	for begin := 0; begin < cfg.Trials; begin += block {
+		for _, name := range order {
+			if err := t.runBlock(ctx, cfg, name, begin, waits[begin:min(begin+block, cfg.Trials)]); err != nil {
+				return t, err
+			}
 		}
-		t.writes += s.ledger.writes()
+		slices.Reverse(order)
 	}
 	return t, nil
 }
 
-// run makes the trials. Odd ones begin with the other side.
-func (t *trials) run(ctx context.Context, cfg Config, sides []*side) error {
-	rng := rand.New(rand.NewPCG(uint64(t.members), uint64(t.writers)))
-	for i := range cfg.Trials {
-		wait := warmUp + time.Duration(rng.Int64N(int64(phase))) // the same for both
-		pair := map[string]Trial{}
-		order := slices.Clone(sides)
-		if i%2 == 1 {
-			slices.Reverse(order)
-		}
-		for _, s := range order {
-			one, err := s.trial(ctx, t.writers, wait, cfg.Bound)
-			if err != nil {
-				return fmt.Errorf("trial %d, %s: %w", i+1, s.name, err)
-			}
-			one.Fault, one.Members, one.Writers, one.Number, one.Side = t.fault, t.members, t.writers, i+1, s.name
-			cfg.Trial(one)
-			pair[s.name] = one
-		}
-		t.stock, t.dv = append(t.stock, pair[stockSide]), append(t.dv, pair[dvSide])
-		cfg.Progress("%s, %d members, %d writers: trial %d/%d: stock %s, dv %s",
-			t.fault, t.members, t.writers, i+1, cfg.Trials, pair[stockSide].text(), pair[dvSide].text())
+// runBlock starts a cluster for as many trials as there are waits, of which the
+// first has the number begin+1.
+func (t *trials) runBlock(ctx context.Context, cfg Config, name string, begin int, waits []time.Duration) (err error) {
+	dir := cfg.Dir
+	if dir == "" {
+		dir = os.TempDir()
 	}
+	l, err := newLab(ctx, t.fault, dir, t.members)
+	if err != nil {
+		return err
+	}
+	s, err := openSide(ctx, name, cfg.Programs, t.members, l)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	t.storage = storageOf(s.dir)
+	if name == dvSide {
+		t.paths = s.pathNames()
+	}
+	for i, wait := range waits {
+		one, err := s.trial(ctx, t.writers, wait, cfg.Bound)
+		if err != nil {
+			return fmt.Errorf("trial %d, %s: %w", begin+i+1, s.name, err)
+		}
+		one.Fault, one.Members, one.Writers, one.Number, one.Side = t.fault, t.members, t.writers, begin+i+1, s.name
+		cfg.Trial(one)
+		cfg.Progress("%s, %d members, %d writers: trial %d/%d: %s %s", t.fault, t.members, t.writers, one.Number, cfg.Trials, s.name, one.text())
+		if name == dvSide {
+			t.dv = append(t.dv, one)
+		} else {
+			t.stock = append(t.stock, one)
+		}
+	}
+	if err := s.verify(ctx); err != nil {
+		return err
+	}
+	t.writes += s.ledger.writes()
 	return nil
 }
 

@@ -240,7 +240,7 @@ func TestPlan(t *testing.T) {
 	if len(got) != 8 || got[0] != (cell{Kill, 3, 1}) || got[1] != (cell{Kill, 3, 16}) || got[7] != (cell{Cut, 5, 16}) {
 		t.Errorf("%+v", got)
 	}
-	if c.Estimate() != 8*(startTime+2*trialTime) {
+	if c.Estimate() != 8*(startTime+2*trialTime) || (Config{Faults: []string{Kill}, Members: []int{3}, Trials: block + 1}).Estimate() != 2*startTime+(block+1)*trialTime {
 		t.Errorf("%v", c.Estimate())
 	}
 	if d := (Config{}).withDefaults(); len(d.cells()) != 8 || d.Trials != 30 || d.Bound != 15*time.Second {
