@@ -79,6 +79,9 @@ type Arbiter struct {
 	// livelyTill: until then the row is published as often as one that others wait
 	// for.
 	livelyTill time.Duration
+	// workedAt is when the own raft last led something: an entry, a snapshot, or
+	// a read that it asked a majority about.
+	workedAt time.Duration
 }
 
 // startWait is how many Patiences a member endorses nobody after its start: the
@@ -392,6 +395,7 @@ func (a *Arbiter) show() (news bool) {
 	set(a.tied(), flagBound)
 	set(a.mode() == Observe, flagObserves)
 	set(a.mode() == On, flagActs)
+	set(a.idle(), flagIdle)
 	for i, id := range a.ids {
 		if a.heard(id) {
 			s.heard |= 1 << i

@@ -95,6 +95,9 @@ type Config struct {
 	// IdleBeat is how often the row of the others is. Default 5 × Beat. They
 	// are suspected by silence no earlier than after three of it.
 	IdleBeat time.Duration
+	// IdleAfter is how long a leader has nothing to replicate, and no read to
+	// confirm, until its row is published as those of the others. Default 10s.
+	IdleAfter time.Duration
 	// MaxHeld and MaxHeldBytes bound what is held; what exceeds them passes.
 	// Default 1024 messages, 16 MiB.
 	MaxHeld      int
@@ -123,6 +126,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.Rest, time.Second)
 	orDefault(&c.Beat, min(20*time.Millisecond, c.SuspectAfter/missedBeats))
 	orDefault(&c.IdleBeat, 5*c.Beat)
+	orDefault(&c.IdleAfter, 10*time.Second)
 	orDefault(&c.MaxHeld, 1024)
 	orDefault(&c.MaxHeldBytes, 16<<20)
 	return c
@@ -143,7 +147,7 @@ func (c Config) Validate() error {
 		d    time.Duration
 	}{
 		{"SuspectAfter", c.SuspectAfter}, {"MaxSuspectAfter", c.MaxSuspectAfter}, {"StallAfter", c.StallAfter}, {"Settle", c.Settle},
-		{"Patience", c.Patience}, {"Hold", c.Hold}, {"MaxHold", c.MaxHold}, {"Rest", c.Rest}, {"Beat", c.Beat}, {"IdleBeat", c.IdleBeat},
+		{"Patience", c.Patience}, {"Hold", c.Hold}, {"MaxHold", c.MaxHold}, {"Rest", c.Rest}, {"Beat", c.Beat}, {"IdleBeat", c.IdleBeat}, {"IdleAfter", c.IdleAfter},
 	} {
 		bad(d.d <= 0, "%s: %v is not positive", d.name, d.d)
 	}

@@ -72,6 +72,7 @@ func (a *Arbiter) schedule() {
 		}
 	}
 	due(a.since + campaignWait*a.cfg.Patience)
+	due(a.idleAt())
 	due(a.boundTill)
 	due(a.rivalTill)
 	due(a.abstain)
@@ -99,6 +100,14 @@ func (a *Arbiter) beat() time.Duration {
 	}
 	return a.cfg.IdleBeat
 }
+
+// idle: this member leads and has had nothing to do for a while, so that nobody
+// waits for its successor.
+func (a *Arbiter) idle() bool {
+	return a.role == roleLeader && a.claim.kind == claimLead && a.claim.member == a.cfg.Self && a.now >= a.idleAt()
+}
+
+func (a *Arbiter) idleAt() time.Duration { return max(a.workedAt, a.since) + a.cfg.IdleAfter }
 
 // silences suspects peers that were not heard for suspect-after.
 func (a *Arbiter) silences() {

@@ -19,7 +19,7 @@ func (a *Arbiter) Sent(now time.Duration, msgs []*raftpb.Message) {
 			a.sent(m)
 		}
 	}
-	if a.claim != before || a.transfer != to || a.busy() || len(a.held) > 0 {
+	if a.claim != before || a.transfer != to || a.busy() || len(a.held) > 0 || a.shown.is(flagIdle) && !a.idle() {
 		a.step()
 		return
 	}
@@ -35,6 +35,9 @@ func (a *Arbiter) sent(m *raftpb.Message) {
 		a.measure(m)
 		if m.GetType() == raftpb.MsgApp {
 			a.pos.appended(m)
+		}
+		if len(m.GetEntries()) > 0 || len(m.GetContext()) > 0 || m.GetType() == raftpb.MsgSnap {
+			a.workedAt = a.now
 		}
 	case raftpb.MsgVote:
 		a.raise(m.GetTerm())

@@ -16,7 +16,8 @@ import (
 //	     0     8  claim: term          rises only
 //	     8     8  claim: member        changes only when the term or the kind rises
 //	    16     4  claim: kind          rises only, while the term stays: 0 nobody, 1 campaigns, 2 leads
-//	    20     4  flags                freely; 1 suspects the claim, 2 sealed, 4 can endorse, 8 observes, 16 acts, 32 bound
+//	    20     4  flags                freely; 1 suspects the claim, 2 sealed, 4 can endorse, 8 observes, 16 acts, 32 bound,
+//	                               64 leads and has nothing to do
 //	    24     8  endorsement: term    rises only
 //	    32     4  endorsement: attempt rises only, while its term stays
 //	    36     4  heard: members       freely: how many ids follow
@@ -51,6 +52,7 @@ const (
 	flagObserves
 	flagActs
 	flagBound
+	flagIdle
 	knownFlags = 1<<iota - 1
 )
 

@@ -120,10 +120,10 @@ func (p *peer) beat(cfg *Config) time.Duration {
 	return cfg.IdleBeat
 }
 
-// lively: others wait for every word of the row's owner, as it leads, campaigns,
-// or takes part in an election.
+// lively: others wait for every word of the row's owner, as it leads and has
+// something to do, campaigns, or takes part in an election.
 func (s *section) lively(owner fabric.MemberID) bool {
-	return s.claim.member == owner || s.is(flagSuspects|flagSealed|flagBound)
+	return s.claim.member == owner && !s.is(flagIdle) || s.is(flagSuspects|flagSealed|flagBound)
 }
 
 // alive takes a sign of life. It reports whether the peer was suspected by
