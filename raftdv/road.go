@@ -29,7 +29,7 @@ const (
 
 // rowInterval is how long members that a row says nothing to may wait for it:
 // acks concern their leader alone, who gets them at once.
-const rowInterval = 100 * time.Millisecond
+const rowInterval = time.Second
 
 // road is one fabric of this member: the way to all peers that have it too.
 // It is the stream or a side.

@@ -71,6 +71,38 @@ func TestLastRowOfAStreamArrives(t *testing.T) {
 	}
 }
 
+// A slow stream costs as little, and its last row arrives as well.
+func TestSlowStreamsOfRows(t *testing.T) {
+	const idleBeat = int64(83 * time.Millisecond)
+	for lost := range 2 * rowAskEvery {
+		s, a, b := upPair(t, simFaults{delay: time.Millisecond}, nil)
+		slow := func(n int) {
+			for range n {
+				promptRow(a)
+				s.run(s.now + idleBeat)
+			}
+		}
+		slow(2*rowRegular + lost)
+		rows, answers := a.l.stats.RowsSent, b.l.stats.DatagramsSent
+		const n = 10 * rowAskEvery
+		slow(n)
+		if rows, answers = a.l.stats.RowsSent-rows, b.l.stats.DatagramsSent-answers; rows != n || answers > 2*n/rowAskEvery+n/4 { // pings among them
+			t.Errorf("%d rows, of %d, and %d datagrams in answer", rows, n, answers)
+		}
+		a.out.dead = true
+		promptRow(a)
+		at := s.now
+		s.run(at + 5*ms)
+		a.out.dead = false
+		for b.rowSeen != a.rows && s.now < at+1000*ms {
+			s.run(s.now + ms)
+		}
+		if took := s.now - at; took > int64(rowPause)+a.l.rtt.pto()+5*ms {
+			t.Errorf("the last row was lost and came after %v", time.Duration(took))
+		}
+	}
+}
+
 // Without the wish for an acknowledgement in the end it does not.
 func TestLastRowSeesMistakes(t *testing.T) {
 	s, a, b := upPair(t, simFaults{delay: time.Millisecond}, nil)
