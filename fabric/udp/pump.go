@@ -73,9 +73,9 @@ func (p *pump) arm(t int64) {
 }
 
 // rowPatience, times StuckAfter, is when a call that only brings a row is looked
-// after. Idle members exchange rows all the time, and each look costs a wake-up;
-// a call that follows one that is looked after costs none.
-const rowPatience = 5
+// after, unless this member publishes a row of its own before. Idle members
+// exchange rows all the time, and each look of its own costs a wake-up.
+const rowPatience = 20
 
 // watch has the handler call that begins now looked after.
 func (p *pump) watch(now int64, row bool) {
@@ -140,6 +140,13 @@ func (p *pump) tick() {
 		pe.mu.Unlock()
 	}
 	p.arm(max(next, p.port.now()+int64(pumpGrain)))
+}
+
+// glance looks after the reader in passing: it costs nothing to who is awake.
+func (p *pump) glance(now int64) {
+	if since := p.port.reader.Load().d.since.Load(); since != 0 && now-since >= int64(p.port.cfg.StuckAfter) {
+		p.arm(now)
+	}
 }
 
 // checkReader replaces the reader if it is stuck in a handler call, and returns

@@ -80,6 +80,7 @@ func (p *Port) Publish(row fabric.Row, prompt []fabric.MemberID) error {
 	for _, pe := range p.peers.Load().list {
 		pe.publish(p.row, slices.Contains(prompt, pe.id))
 	}
+	p.pump.glance(p.now())
 	return nil
 }
 
