@@ -10,7 +10,7 @@ const (
 	// rowPause and rowRegular: after so many rows without a longer pause between
 	// two of them it is a slow stream, as idle members have, and the next row is
 	// waited for as long.
-	rowPause   = 110 * time.Millisecond
+	rowPause   = 200 * time.Millisecond
 	rowRegular = 8
 	// rowAskEvery: one row in so many asks for an acknowledgement in any case, so
 	// that what only sends rows has round trips measured and losses noticed (RFC

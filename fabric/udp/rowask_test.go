@@ -73,7 +73,7 @@ func TestLastRowOfAStreamArrives(t *testing.T) {
 
 // A slow stream costs as little, and its last row arrives as well.
 func TestSlowStreamsOfRows(t *testing.T) {
-	const idleBeat = int64(83 * time.Millisecond)
+	const idleBeat = int64(167 * time.Millisecond)
 	for lost := range 2 * rowAskEvery {
 		s, a, b := upPair(t, simFaults{delay: time.Millisecond}, nil)
 		slow := func(n int) {
