@@ -51,59 +51,68 @@ func TestRowsAskSeldom(t *testing.T) {
 	}
 }
 
+// loseRow publishes a row that is lost, and returns how long the path then took
+// to bring it.
+func loseRow(s *sim, a, b *simNode) int64 {
+	a.out.dead = true
+	promptRow(a)
+	lost := s.now
+	s.run(lost + 5*ms)
+	a.out.dead = false
+	for b.rowSeen != a.rows && s.now < lost+1000*ms {
+		s.run(s.now + ms)
+	}
+	return s.now - lost
+}
+
 // P5: the last row of a stream arrives although it was lost and had not asked.
 func TestLastRowOfAStreamArrives(t *testing.T) {
 	for n := range 2*rowAskEvery + 1 {
 		s, a, b := upPair(t, simFaults{delay: time.Millisecond}, nil)
 		beats(s, a, n)
-		a.out.dead = true
-		promptRow(a)
-		lost := s.now
-		s.run(lost + 5*ms)
-		a.out.dead = false
-		for b.rowSeen != a.rows && s.now < lost+1000*ms {
-			s.run(s.now + ms)
-		}
-		// A probe timeout, the delay of the path, the grain of this loop.
-		if took := s.now - lost; took > a.l.rtt.pto()+5*ms {
+		// A probe timeout, the delay of the path, the grain of the wait.
+		if took := loseRow(s, a, b); took > a.l.rtt.pto()+5*ms {
 			t.Errorf("the row after %d others was lost and came after %v, the probe timeout is %v", n, time.Duration(took), time.Duration(a.l.rtt.pto()))
 		}
 	}
 }
 
+// slowBeats publishes n rows as idle members do, and counts those that ask.
+func slowBeats(s *sim, a *simNode, n int, tamper func(*rowAsk)) (asked int) {
+	for range n {
+		tamper(&a.l.rowAsk)
+		promptRow(a)
+		if a.l.rowAsk.silent == 0 {
+			asked++
+		}
+		s.run(s.now + int64(167*time.Millisecond))
+	}
+	return asked
+}
+
 // A slow stream costs as little, and its last row arrives as well.
 func TestSlowStreamsOfRows(t *testing.T) {
-	const idleBeat = int64(167 * time.Millisecond)
+	honest := func(*rowAsk) {}
 	for lost := range 2 * rowAskEvery {
 		s, a, b := upPair(t, simFaults{delay: time.Millisecond}, nil)
-		slow := func(n int) (asked int) {
-			for range n {
-				promptRow(a)
-				if a.l.rowAsk.silent == 0 {
-					asked++
-				}
-				s.run(s.now + idleBeat)
-			}
-			return asked
-		}
-		slow(2*rowRegular + lost)
+		slowBeats(s, a, 2*rowRegular+lost, honest)
 		rows := a.l.stats.RowsSent
 		const n = 10 * rowAskEvery
-		asked := slow(n)
+		asked := slowBeats(s, a, n, honest)
 		if rows = a.l.stats.RowsSent - rows; rows != n || asked != n/rowAskEvery {
 			t.Errorf("%d rows sent for %d published, %d of them asked", rows, n, asked)
 		}
-		a.out.dead = true
-		promptRow(a)
-		at := s.now
-		s.run(at + 5*ms)
-		a.out.dead = false
-		for b.rowSeen != a.rows && s.now < at+1000*ms {
-			s.run(s.now + ms)
-		}
-		if took := s.now - at; took > int64(rowPause)+a.l.rtt.pto()+5*ms {
+		if took := loseRow(s, a, b); took > int64(rowPause)+a.l.rtt.pto()+5*ms {
 			t.Errorf("the last row was lost and came after %v", time.Duration(took))
 		}
+	}
+}
+
+// The control: a link that forgets that its rows come regularly asks each time.
+func TestSlowStreamsSeesMistakes(t *testing.T) {
+	s, a, _ := upPair(t, simFaults{delay: time.Millisecond}, nil)
+	if asked := slowBeats(s, a, 50, func(r *rowAsk) { r.regular = 0 }); asked != 50 {
+		t.Errorf("%d of 50 rows asked", asked)
 	}
 }
 
