@@ -19,6 +19,12 @@ func preVote(from, to, term uint64) *raftpb.Message {
 	return m
 }
 
+func forcedVote(from, to, term uint64) *raftpb.Message {
+	m := preVote(from, to, term)
+	m.Type, m.Context = raftpb.MsgVote.Enum(), []byte("CampaignTransfer")
+	return m
+}
+
 // A majority that knows its positions is not there: raft is on its own, and two
 // members' timers fire together. A third one grants both, and both campaign.
 //
@@ -313,6 +319,37 @@ func TestSplitEndsForThoseThatFollow(t *testing.T) {
 	b.pass(b.arbs[1].cfg.Patience)
 	if want := (endorsement{5, 2, 2}); b.out[1].Inject == nil || b.arbs[3].endorses != want {
 		t.Errorf("in attempt 2 4 endorses %+v, 2 is told %v", b.arbs[3].endorses, b.out[1].Inject)
+	}
+}
+
+// A nominee learns of a newer term before it has endorsed itself.
+//
+//	3 is nominated in attempt 1 of term 5, its request for 7 reaches 4 alone, it dies
+//	5, 6, 7, 8 and 9, a majority, endorse 4 in attempt 2 of term 5; 4's raft is at 7
+//	4 endorses itself in term 7; the others wait for attempt 2 until their Patience is over, and hold that against 4
+func TestNomineeThatHasMovedOn(t *testing.T) {
+	b := steady(t, On, voters(1, 2, 3, 4, 5, 6, 7, 8, 9), 1, 2, 3, 4, 5, 6, 7, 8, 9)
+	b.kill(1)
+	b.kill(0)
+	b.pass(2 * ms)
+	if b.out[2].Inject == nil {
+		t.Fatalf("5 endorses %+v", b.arbs[4].endorses)
+	}
+	if v := b.arbs[3].Receive(b.now, forcedVote(3, 4, 7)); v != Pass {
+		t.Fatalf("3's request: %v", v)
+	}
+	b.down[2] = true
+	for _, a := range b.arbs[4:] { // before 4's row comes
+		a.Down(b.now, 3)
+		a.endorses = endorsement{5, 2, 4}
+		a.open, a.endorseAt = true, b.now
+		a.step()
+	}
+	b.arbs[3].Down(b.now, 3)
+	b.exchange()
+	b.pass(ms)
+	if want := (endorsement{7, 3, 4}); b.out[3].Inject == nil || b.arbs[8].endorses != want {
+		t.Errorf("9 endorses %+v, open: %v; 4 endorses %+v, and is told %v", b.arbs[8].endorses, b.arbs[8].open, b.arbs[3].endorses, b.out[3].Inject)
 	}
 }
 

@@ -275,12 +275,14 @@ func (a *Arbiter) patience() time.Duration {
 
 // hopeful reports whether the own nominee can still be nominated: rows only
 // rise, and who endorses something newer, or knows of a newer term, never
-// endorses in this attempt any more.
+// endorses in this attempt any more. The nominee's own word is needed as well:
+// without it no majority of others makes it campaign.
 func (a *Arbiter) hopeful() bool {
-	return a.majority(func(id fabric.MemberID) bool {
+	can := func(id fabric.MemberID) bool {
 		p := a.peer(id)
 		return p == nil || a.heard(id) && (!p.seen || p.row.endorses == a.endorses || p.row.claim.term <= a.endorses.term && !p.row.endorses.above(a.endorses))
-	})
+	}
+	return can(a.endorses.nominee) && a.majority(can)
 }
 
 // possible reports whether the own nominee may have been nominated: a majority
