@@ -11,6 +11,7 @@ import (
 
 	"github.com/raftdv/dv/integration/cluster"
 	"github.com/raftdv/dv/integration/failover"
+	"github.com/raftdv/dv/integration/ledger"
 )
 
 // Flags that would be ignored are refused, before anything is built.
@@ -94,7 +95,7 @@ func TestBenchFailoverAsserts(t *testing.T) {
 		}
 	}
 	o := failoverOptions{}
-	if err := o.finish(failover.ErrLost, nil); !errors.Is(err, failover.ErrLost) {
+	if err := o.finish(ledger.ErrLost, nil); !errors.Is(err, ledger.ErrLost) {
 		t.Errorf("lost writes are forgiven: %v", err)
 	}
 }

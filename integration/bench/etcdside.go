@@ -2,10 +2,8 @@ package bench
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -17,16 +15,12 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/raftdv/dv/integration/cluster"
-	"github.com/raftdv/dv/raftdv"
 )
 
 const (
 	// keys are written over and over, so that the store stays small.
 	keys       = 10_000
 	putTimeout = 10 * time.Second
-	// debugTimeout and maxDebug bound a look at /debug/dv.
-	debugTimeout = 5 * time.Second
-	maxDebug     = 4 << 20
 	// compactTimeout bounds tidying up between measurements.
 	compactTimeout = 30 * time.Second
 )
@@ -188,7 +182,7 @@ func (s *etcdSide) cpu() (sum float64, err error) {
 func (s *etcdSide) paths(ctx context.Context) (string, error) {
 	var all []string
 	for _, m := range s.cluster.Members() {
-		states, err := debugState(ctx, m)
+		states, err := m.States(ctx)
 		if err != nil {
 			return "", fmt.Errorf("state of %s: %w", m.Name, err)
 		}
@@ -202,30 +196,4 @@ func (s *etcdSide) paths(ctx context.Context) (string, error) {
 		}
 	}
 	return pathNames(all), nil
-}
-
-func debugState(ctx context.Context, m *cluster.Member) (states []raftdv.State, err error) {
-	ctx, cancel := context.WithTimeout(ctx, debugTimeout)
-	defer cancel()
-	client, err := m.HTTPClient()
-	if err != nil {
-		return nil, err
-	}
-	defer client.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.ClientURL+raftdv.DebugPath, nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	switch resp.StatusCode {
-	case http.StatusNotFound: // stock etcd
-		return nil, nil
-	case http.StatusOK:
-		return states, json.NewDecoder(http.MaxBytesReader(nil, resp.Body, maxDebug)).Decode(&states)
-	}
-	return nil, fmt.Errorf("%s: %s", req.URL, resp.Status)
 }

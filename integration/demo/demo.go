@@ -10,6 +10,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/raftdv/dv/integration/cluster"
+	"github.com/raftdv/dv/integration/ledger"
+	"github.com/raftdv/dv/raftdv"
 )
 
 const (
@@ -77,13 +79,13 @@ type run struct {
 	out     *printer
 	cluster *cluster.Cluster
 	cli     *clientv3.Client
-	acked   *ledger
+	acked   *ledger.Ledger
 
 	leader   *cluster.Member // the one that is killed
 	recovery time.Duration
-	election *election     // that followed, as the new leader tells it; nil if it tells nothing
-	stock    time.Duration // recovery of stock etcd; 0: not measured
-	rate     float64       // acknowledged puts per second before that
+	election *raftdv.LastElection // that followed, as the new leader tells it; nil if it tells nothing
+	stock    time.Duration        // recovery of stock etcd; 0: not measured
+	rate     float64              // acknowledged puts per second before that
 }
 
 // Run shows the demo on w. It returns nil if every acknowledged write was
@@ -93,7 +95,7 @@ func Run(ctx context.Context, cfg Config, w io.Writer) error {
 	if err := cfg.Validate(); err != nil {
 		return err
 	}
-	r := &run{cfg: cfg, out: newPrinter(w), acked: newLedger()}
+	r := &run{cfg: cfg, out: newPrinter(w), acked: ledger.New(prefix)}
 	defer r.close()
 	for _, step := range []func(context.Context) error{
 		r.start, r.write, r.killLeader, r.restart, r.check, r.compare,
@@ -143,8 +145,8 @@ func (r *run) write(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	r.rate = float64(r.acked.len()) / r.cfg.Load.Seconds()
-	r.out.detail("%d puts acknowledged (%.0f/s)", r.acked.len(), r.rate)
+	r.rate = float64(r.acked.Writes()) / r.cfg.Load.Seconds()
+	r.out.detail("%d puts acknowledged (%.0f/s)", r.acked.Writes(), r.rate)
 	return r.verifyAt(ctx, r.cluster.Members()...)
 }
 
@@ -157,13 +159,13 @@ func (r *run) verifyAt(ctx context.Context, members ...*cluster.Member) error {
 		if err != nil {
 			return err
 		}
-		err = r.acked.verify(ctx, cli)
+		err = r.acked.Verify(ctx, cli)
 		cli.Close()
 		if err != nil {
 			return fmt.Errorf("through %s: %w", m.Name, err)
 		}
 	}
-	r.out.detail("all %d acknowledged puts read back through %d members", r.acked.len(), len(members))
+	r.out.detail("all %d acknowledged puts read back through %d members", r.acked.Writes(), len(members))
 	return nil
 }
 
@@ -180,7 +182,7 @@ func (r *run) killLeader(ctx context.Context) (err error) {
 	}
 	r.out.detail("first put acknowledged %v after the kill; %s leads", r.recovery.Round(time.Millisecond), next.Name)
 	if r.election = lastElection(ctx, next); r.election != nil {
-		r.out.detail("the election: %v", r.election)
+		r.out.detail("the election: %s", describe(r.election))
 	}
 	return nil
 }
@@ -204,11 +206,11 @@ func (r *run) compare(ctx context.Context) error {
 	defer cli.Close()
 	loadCtx, cancel := context.WithTimeout(ctx, r.cfg.Load)
 	defer cancel()
-	load(loadCtx, cli, newLedger(), "before")
+	load(loadCtx, cli, ledger.New(prefix), "before")
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	leader, took, err := killLeaderOf(ctx, c, newLedger(), func(m *cluster.Member) {
+	leader, took, err := killLeaderOf(ctx, c, ledger.New(prefix), func(m *cluster.Member) {
 		r.out.detail("kill -9 of the leader %s (pid %d)", m.Name, m.Pid())
 	})
 	if err != nil {
@@ -220,7 +222,7 @@ func (r *run) compare(ctx context.Context) error {
 }
 
 // killLeaderOf returns how long after the kill the first put was acknowledged.
-func killLeaderOf(ctx context.Context, c *cluster.Cluster, l *ledger, before func(*cluster.Member)) (*cluster.Member, time.Duration, error) {
+func killLeaderOf(ctx context.Context, c *cluster.Cluster, l *ledger.Ledger, before func(*cluster.Member)) (*cluster.Member, time.Duration, error) {
 	leader, err := c.Leader(ctx)
 	if err != nil {
 		return nil, 0, err
@@ -245,7 +247,7 @@ func killLeaderOf(ctx context.Context, c *cluster.Cluster, l *ledger, before fun
 
 func (r *run) restart(ctx context.Context) error {
 	r.out.step("starting %s again, under load", r.leader.Name)
-	before := r.acked.len()
+	before := r.acked.Writes()
 	loadCtx, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() { defer close(done); load(loadCtx, r.cli, r.acked, "return") }()
@@ -255,7 +257,7 @@ func (r *run) restart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.out.detail("%s is back; %d puts acknowledged meanwhile", r.leader.Name, r.acked.len()-before)
+	r.out.detail("%s is back; %d puts acknowledged meanwhile", r.leader.Name, r.acked.Writes()-before)
 	return nil
 }
 

@@ -7,8 +7,15 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/raftdv/dv/integration/cluster"
+	"github.com/raftdv/dv/integration/ledger"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func etcdDV(t *testing.T) string {
 	t.Helper()
@@ -118,9 +125,12 @@ func TestValidate(t *testing.T) {
 func TestRecoveryGivesUp(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	cli := oneMember(t)
-	cli.Close()
-	if d, err := recovery(ctx, cli, newLedger(), time.Now()); err == nil {
+	cli, err := clientv3.New(clientv3.Config{Endpoints: []string{"127.0.0.1:1"}}) // nobody is there
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cli.Close()
+	if d, err := recovery(ctx, cli, ledger.New(prefix), time.Now()); err == nil {
 		t.Errorf("recovered after %v", d)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/raftdv/dv/integration/ledger"
 )
 
 const (
@@ -22,9 +24,12 @@ const (
 	maxRecovery  = time.Minute
 )
 
+// prefix starts every key of the demo.
+const prefix = "demo/"
+
 // load writes keys that are unique to phase from several writers until ctx
 // ends.
-func load(ctx context.Context, kv clientv3.KV, l *ledger, phase string) {
+func load(ctx context.Context, kv clientv3.KV, l *ledger.Ledger, phase string) {
 	var wg sync.WaitGroup
 	for w := range writers {
 		wg.Go(func() {
@@ -37,21 +42,17 @@ func load(ctx context.Context, kv clientv3.KV, l *ledger, phase string) {
 	wg.Wait()
 }
 
-// put writes key and enters it when the cluster acknowledges it.
-func put(ctx context.Context, kv clientv3.KV, l *ledger, key string, limit time.Duration) bool {
+// put reports whether the cluster acknowledged the key.
+func put(ctx context.Context, kv clientv3.KV, l *ledger.Ledger, key string, limit time.Duration) bool {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	value := "value of " + key
-	if _, err := kv.Put(ctx, key, value); err != nil {
-		return false
-	}
-	l.add(key, value)
-	return true
+	_, err := l.Put(ctx, kv, key, 1)
+	return err == nil
 }
 
 // recovery returns how long after since the first put is acknowledged that
 // was begun after it.
-func recovery(ctx context.Context, kv clientv3.KV, l *ledger, since time.Time) (time.Duration, error) {
+func recovery(ctx context.Context, kv clientv3.KV, l *ledger.Ledger, since time.Time) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, maxRecovery)
 	first := make(chan time.Time, 1)
 	slots := make(chan struct{}, maxProbes)

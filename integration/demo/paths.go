@@ -3,19 +3,15 @@ package demo
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/raftdv/dv/integration/cluster"
+	"github.com/raftdv/dv/raftdv"
 )
 
 const (
-	debugPath    = "/debug/dv"
-	debugTimeout = 2 * time.Second
-	maxDebug     = 1 << 20
-	stockPath    = "stock rafthttp"
+	stockPath = "stock rafthttp"
 
 	// A member that came back is on rafthttp until its fabrics are up; the
 	// summary waits for that, but not for ever.
@@ -24,27 +20,7 @@ const (
 	settleTimeout = 10 * time.Second
 )
 
-// state is the part of /debug/dv that the summary shows.
-type state struct {
-	Member string `json:"member"`
-	Peers  []struct {
-		Member string `json:"member"`
-		Path   string `json:"path"`
-	} `json:"peers"`
-	Elections *struct {
-		Last *election `json:"last"`
-	} `json:"elections"`
-}
-
-// election is what a member tells of the last one.
-type election struct {
-	Rounds    int     `json:"rounds"`
-	Reason    string  `json:"reason"`
-	Detection float64 `json:"detection_ms"`
-	Took      float64 `json:"took_ms"`
-}
-
-func (e *election) String() string {
+func describe(e *raftdv.LastElection) string {
 	noun := "rounds"
 	if e.Rounds == 1 {
 		noun = "round"
@@ -53,8 +29,8 @@ func (e *election) String() string {
 }
 
 // lastElection asks a member for its last election, nil if it tells of none.
-func lastElection(ctx context.Context, m *cluster.Member) *election {
-	states, err := fetchState(ctx, m)
+func lastElection(ctx context.Context, m *cluster.Member) *raftdv.LastElection {
+	states, err := m.States(ctx)
 	if err != nil || len(states) != 1 || states[0].Elections == nil {
 		return nil
 	}
@@ -79,10 +55,10 @@ func settledPaths(ctx context.Context, members []*cluster.Member) []string {
 // peers, one line each, and whether that is likely to stay. A member that
 // shows no transport runs on rafthttp.
 func paths(ctx context.Context, members []*cluster.Member) (lines []string, settled bool) {
-	states, names := map[*cluster.Member][]state{}, map[string]string{}
+	states, names := map[*cluster.Member][]raftdv.State{}, map[string]string{}
 	settled = true
 	for _, m := range members {
-		st, err := fetchState(ctx, m)
+		st, err := m.States(ctx)
 		if err != nil {
 			lines, settled = append(lines, fmt.Sprintf("%s: unknown (%v)", m.Name, err)), false
 			continue
@@ -104,31 +80,4 @@ func paths(ctx context.Context, members []*cluster.Member) (lines []string, sett
 		}
 	}
 	return lines, settled
-}
-
-func fetchState(ctx context.Context, m *cluster.Member) ([]state, error) {
-	ctx, cancel := context.WithTimeout(ctx, debugTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.ClientURL+debugPath, nil)
-	if err != nil {
-		return nil, err
-	}
-	client, err := m.HTTPClient()
-	if err != nil {
-		return nil, err
-	}
-	defer client.CloseIdleConnections()
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	switch resp.StatusCode {
-	case http.StatusNotFound:
-		return nil, nil
-	case http.StatusOK:
-		var st []state
-		return st, json.NewDecoder(http.MaxBytesReader(nil, resp.Body, maxDebug)).Decode(&st)
-	}
-	return nil, fmt.Errorf("%s%s: %s", m.ClientURL, debugPath, resp.Status)
 }

@@ -36,14 +36,14 @@ func (p *printer) line(lead, format string, args ...any) {
 
 func (r *run) summary(ctx context.Context) {
 	r.out.say("\nSummary")
-	r.out.say("  acknowledged puts   %d, none lost", r.acked.len())
+	r.out.say("  acknowledged puts   %d, none lost", r.acked.Writes())
 	r.out.say("  put/s               %.0f (%d writers)", r.rate, writers)
 	r.out.say("  recovery            %v from kill -9 of the leader to the next acknowledged put", r.recovery.Round(time.Millisecond))
 	if r.stock > 0 {
 		r.out.say("  stock etcd          %v for the same: %.0f times as long", r.stock.Round(time.Millisecond), float64(r.stock)/float64(r.recovery))
 	}
 	if r.election != nil {
-		r.out.say("  election            %v", r.election)
+		r.out.say("  election            %s", describe(r.election))
 	}
 	r.out.say("  peer paths")
 	for _, l := range settledPaths(ctx, r.cluster.Members()) {

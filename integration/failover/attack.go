@@ -167,7 +167,7 @@ func attack(ctx context.Context, cfg AttackConfig, name string) (n AttackNumbers
 	if _, err := s.settle(ctx); err != nil {
 		return n, "", err
 	}
-	n.Writes = s.ledger.writes()
+	n.Writes = s.ledger.Writes()
 	return n, s.pathNames(), s.verify(ctx)
 }
 
@@ -177,9 +177,9 @@ func (s *side) underAttack(ctx context.Context, cfg AttackConfig, c *campaigner)
 	load := startWriters(ctx, cfg.Writers, s.kvs(c.honest), attackTimeout, s.ledger, func(a ack) { g.note(a.done) })
 	defer load.stop()
 	pause(ctx, beforeAttack/3) // connections, and a follower less
-	begin, first := time.Now(), s.ledger.writes()
+	begin, first := time.Now(), s.ledger.Writes()
 	pause(ctx, beforeAttack)
-	attacked, second := time.Now(), s.ledger.writes()
+	attacked, second := time.Now(), s.ledger.Writes()
 	if second == first {
 		return n, errors.New("nothing was written before the attack: the cluster does not work")
 	}
@@ -187,7 +187,7 @@ func (s *side) underAttack(ctx context.Context, cfg AttackConfig, c *campaigner)
 	g.start(attacked)
 	c.run(ctx, cfg.Every, cfg.Duration)
 	end := time.Now()
-	n.DuringPS = bench.Round(float64(s.ledger.writes()-second) / end.Sub(attacked).Seconds())
+	n.DuringPS = bench.Round(float64(s.ledger.Writes()-second) / end.Sub(attacked).Seconds())
 	n.LongestGapMs = bench.Round(millis(g.end(end)))
 	n.Terms, n.Changes, n.Sent, n.Refused = c.last-s.view.term, c.seen.changes(), c.sent, c.refused
 	return n, context.Cause(ctx)

@@ -8,7 +8,7 @@
 // goes first changes with each trial. A write counts as the first one if it was
 // begun after the fault and was acknowledged in a later term than the leader's.
 // Every acknowledged write is read back from every member in the end: one that
-// is missing fails the run (ErrLost).
+// is missing fails the run (ledger.ErrLost).
 //
 // Clusters, namespaces, disks and groups of processes are gone when a Run
 // returns, however it ends; those that the kernel does not remove by itself have

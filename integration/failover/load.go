@@ -3,12 +3,13 @@ package failover
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/raftdv/dv/integration/ledger"
 )
 
 const (
@@ -25,6 +26,9 @@ const (
 	maxProbes    = 32
 )
 
+// prefix starts every key of a measurement.
+const prefix = "failover/"
+
 // keyNumber makes the keys of one process differ.
 var keyNumber atomic.Uint64
 
@@ -38,14 +42,14 @@ type ack struct {
 
 // A writers is a load: goroutines that write one value after the other.
 type writers struct {
-	ledger *ledger
+	ledger *ledger.Ledger
 	acked  func(ack) // may be called by several goroutines
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 }
 
 // startWriters lets n writers write through kvs in turn.
-func startWriters(ctx context.Context, n int, kvs []clientv3.KV, timeout time.Duration, l *ledger, acked func(ack)) *writers {
+func startWriters(ctx context.Context, n int, kvs []clientv3.KV, timeout time.Duration, l *ledger.Ledger, acked func(ack)) *writers {
 	ctx, cancel := context.WithCancel(ctx)
 	w := &writers{ledger: l, acked: acked, cancel: cancel}
 	for i := range n {
@@ -104,23 +108,21 @@ func (l *trialLoad) warm(ctx context.Context, d time.Duration) bool {
 	return l.count.Load() > 0
 }
 
-// put writes once and enters what was acknowledged.
-func put(ctx context.Context, kv clientv3.KV, timeout time.Duration, l *ledger, key string, number uint64) (ack, bool) {
+// put writes once.
+func put(ctx context.Context, kv clientv3.KV, timeout time.Duration, l *ledger.Ledger, key string, number uint64) (ack, bool) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	begun := time.Now()
-	resp, err := kv.Put(ctx, key, strconv.FormatUint(number, 10))
+	resp, err := l.Put(ctx, kv, key, number)
 	if err != nil {
 		return ack{}, false
 	}
-	a := ack{begun, time.Now(), resp.Header.RaftTerm}
-	l.add(key, number)
-	return a, true
+	return ack{begun, time.Now(), resp.Header.RaftTerm}, true
 }
 
 // probe begins a put every probeEvery, at one of kvs after the other, until ctx
 // ends: at each of them at once, five members would be busy with nothing else.
-func probe(ctx context.Context, kvs []clientv3.KV, l *ledger, acked func(ack)) {
+func probe(ctx context.Context, kvs []clientv3.KV, l *ledger.Ledger, acked func(ack)) {
 	var puts sync.WaitGroup
 	defer puts.Wait()
 	free := make(chan struct{}, maxProbes)

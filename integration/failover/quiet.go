@@ -192,7 +192,7 @@ func (s *side) watchLoad(ctx context.Context, cfg QuietConfig) (n QuietNumbers) 
 		}
 	}
 	load.stop()
-	n.Changes, n.Terms, n.Writes = seen.changes(), last-s.view.term, s.ledger.writes()
+	n.Changes, n.Terms, n.Writes = seen.changes(), last-s.view.term, s.ledger.Writes()
 	n.WritesPS = bench.Round(float64(n.Writes) / time.Since(begin).Seconds())
 	return n
 }

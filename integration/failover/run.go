@@ -146,7 +146,7 @@ func (t *trials) runBlock(ctx context.Context, cfg Config, name string, begin in
 	if err := s.verify(ctx); err != nil {
 		return err
 	}
-	t.writes += s.ledger.writes()
+	t.writes += s.ledger.Writes()
 	return nil
 }
 

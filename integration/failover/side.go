@@ -2,11 +2,9 @@ package failover
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -20,7 +18,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/raftdv/dv/integration/cluster"
-	"github.com/raftdv/dv/raftdv"
+	"github.com/raftdv/dv/integration/ledger"
 )
 
 const (
@@ -37,7 +35,6 @@ const (
 	// pathsTimeout is how long etcd-dv may take for its paths at first.
 	pathsTimeout  = 10 * time.Second
 	verifyTimeout = 2 * time.Minute
-	maxDebug      = 4 << 20
 	rafthttp      = "rafthttp"
 )
 
@@ -54,7 +51,7 @@ type side struct {
 	cluster *cluster.Cluster
 	lab     lab
 	clients map[*cluster.Member]*clientv3.Client
-	ledger  *ledger
+	ledger  *ledger.Ledger
 	// paths of messages when the cluster was new; it has settled again when it
 	// uses no others.
 	paths []string
@@ -69,7 +66,7 @@ type view struct {
 
 // openSide starts a cluster of n members in lab, and waits until it has settled.
 func openSide(ctx context.Context, name string, p Programs, n int, l lab, args ...string) (_ *side, err error) {
-	s := &side{name: name, lab: l, ledger: newLedger(), clients: map[*cluster.Member]*clientv3.Client{}}
+	s := &side{name: name, lab: l, ledger: ledger.New(prefix), clients: map[*cluster.Member]*clientv3.Client{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -255,7 +252,7 @@ func (s *side) firstPaths(ctx context.Context) {
 func (s *side) pathsNow(ctx context.Context) []string {
 	all := map[string]bool{}
 	for _, m := range s.cluster.Members() {
-		states, err := debugState(ctx, m)
+		states, err := m.States(ctx)
 		if err != nil {
 			return nil
 		}
@@ -277,35 +274,12 @@ func subset(a, b []string) bool {
 
 func (s *side) pathNames() string { return strings.Join(s.paths, ",") }
 
-func debugState(ctx context.Context, m *cluster.Member) (states []raftdv.State, err error) {
-	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
-	defer cancel()
-	client, err := m.HTTPClient()
-	if err != nil {
-		return nil, err
-	}
-	defer client.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.WebURL()+raftdv.DebugPath, nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, nil // --dv-mode=off
-	}
-	return states, json.NewDecoder(http.MaxBytesReader(nil, resp.Body, maxDebug)).Decode(&states)
-}
-
 // verify reads everything back from every member.
 func (s *side) verify(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)
 	defer cancel()
 	for _, m := range s.cluster.Members() {
-		if err := s.ledger.verify(ctx, s.clients[m]); err != nil {
+		if err := s.ledger.Verify(ctx, s.clients[m]); err != nil {
 			return fmt.Errorf("%s, through %s: %w", s.name, m.Name, err)
 		}
 	}

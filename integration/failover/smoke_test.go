@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/raftdv/dv/integration/cluster"
+	"github.com/raftdv/dv/integration/ledger"
 )
 
 func programs(t *testing.T) Programs {
@@ -126,7 +127,7 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// The control of the read-back: a write that nobody made is found missing.
+// The control of the read-back: a write that somebody deletes is found missing.
 func TestVerifyFindsWhatIsLost(t *testing.T) {
 	p := programs(t)
 	s, err := openSide(t.Context(), stockSide, p, 3, signals{})
@@ -134,14 +135,17 @@ func TestVerifyFindsWhatIsLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.close()
-	if _, ok := put(t.Context(), s.clients[s.view.leader], 5*time.Second, s.ledger, newKey(), 1); !ok {
+	cli, key := s.clients[s.view.leader], newKey()
+	if _, ok := put(t.Context(), cli, 5*time.Second, s.ledger, key, 1); !ok {
 		t.Fatal("no write")
 	}
 	if err := s.verify(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s.ledger.add(newKey(), 1)
-	if err := s.verify(t.Context()); !errors.Is(err, ErrLost) {
+	if _, err := cli.Delete(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.verify(t.Context()); !errors.Is(err, ledger.ErrLost) {
 		t.Errorf("a lost write is not seen: %v", err)
 	}
 }

@@ -111,34 +111,6 @@ func TestMeasured(t *testing.T) {
 	}
 }
 
-func TestLedger(t *testing.T) {
-	l := newLedger()
-	if err := l.compare(nil); err == nil {
-		t.Error("nothing to check is a success")
-	}
-	l.add("a", 2)
-	l.add("a", 1) // reported late
-	l.add("b", 1)
-	if l.writes() != 3 {
-		t.Errorf("%d writes", l.writes())
-	}
-	for name, tc := range map[string]struct {
-		got  map[string]string
-		want string // "" for a success
-	}{
-		"exact":   {map[string]string{"a": "2", "b": "1"}, ""},
-		"newer":   {map[string]string{"a": "3", "b": "1", "c": "9"}, ""},
-		"missing": {map[string]string{"a": "2"}, "b (missing)"},
-		"older":   {map[string]string{"a": "1", "b": "1"}, `a ("1" instead of 2)`},
-		"other":   {map[string]string{"a": "x", "b": "1"}, `a ("x" instead of 2)`},
-	} {
-		err := l.compare(tc.got)
-		if tc.want == "" && err != nil || tc.want != "" && (!errors.Is(err, ErrLost) || !strings.Contains(err.Error(), tc.want)) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
 func status(id, leader, term, index, applied uint64) *clientv3.StatusResponse {
 	return &clientv3.StatusResponse{Header: &etcdserverpb.ResponseHeader{MemberId: id}, Leader: leader, RaftTerm: term, RaftIndex: index, RaftAppliedIndex: applied}
 }

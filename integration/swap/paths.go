@@ -2,22 +2,15 @@ package swap
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"net/http"
 	"slices"
-	"time"
 
 	"github.com/raftdv/dv/integration/cluster"
 	"github.com/raftdv/dv/raftdv"
 )
 
-const (
-	stateTimeout = 5 * time.Second
-	maxState     = 4 << 20
-	// fallbackPath is how the transport calls stock's road.
-	fallbackPath = "rafthttp"
-)
+// fallbackPath is how the transport calls stock's road.
+const fallbackPath = "rafthttp"
 
 // Roads count, over the ordered pairs of members whose sender is dv, the road
 // that messages take.
@@ -37,9 +30,12 @@ func roads(ctx context.Context, members, dvs []*cluster.Member) (Roads, error) {
 		if !slices.Contains(dvs, m) {
 			continue
 		}
-		all, err := fetchStates(ctx, m)
+		all, err := m.States(ctx)
 		if err != nil {
 			return Roads{}, err
+		}
+		if len(all) == 0 {
+			return Roads{}, fmt.Errorf("%s runs dv and shows no transport", m.Name)
 		}
 		for _, s := range all {
 			ids[s.Member] = true
@@ -65,28 +61,4 @@ func countRoads(states []raftdv.State, dvs map[string]bool) (r Roads) {
 		}
 	}
 	return r
-}
-
-func fetchStates(ctx context.Context, m *cluster.Member) (states []raftdv.State, err error) {
-	ctx, cancel := context.WithTimeout(ctx, stateTimeout)
-	defer cancel()
-	client, err := m.HTTPClient()
-	if err != nil {
-		return nil, err
-	}
-	defer client.CloseIdleConnections()
-	url := m.ClientURL + raftdv.DebugPath
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: %s", url, resp.Status)
-	}
-	return states, json.NewDecoder(http.MaxBytesReader(nil, resp.Body, maxState)).Decode(&states)
 }
