@@ -3,6 +3,7 @@ package election
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -350,6 +351,95 @@ func TestNomineeThatHasMovedOn(t *testing.T) {
 	b.pass(ms)
 	if want := (endorsement{7, 3, 4}); b.out[3].Inject == nil || b.arbs[8].endorses != want {
 		t.Errorf("9 endorses %+v, open: %v; 4 endorses %+v, and is told %v", b.arbs[8].endorses, b.arbs[8].open, b.arbs[3].endorses, b.out[3].Inject)
+	}
+}
+
+// A member that hangs, and is not suspected yet, is waited for.
+//
+//	1 is dead, 2 was nominated and hangs, which only silence tells
+//	3 and 4 endorse 3 in attempt 2, 5 endorses 4, and learns of a newer term
+//	3 and 4 wait for the word that 2 might give, until their Patience is over, and hold that against 3
+func TestAbsentMembersAreNotWaitedFor(t *testing.T) {
+	b := steady(t, On, voters(1, 2, 3, 4, 5), 1, 2, 3, 4, 5)
+	b.down[1] = true
+	b.kill(0)
+	b.pass(b.arbs[3].cfg.IdleBeat + b.arbs[3].cfg.Patience + 2*ms)
+	for _, a := range b.arbs[2:4] {
+		a.endorses, a.open, a.endorseAt = endorsement{5, 20, 3}, true, b.now
+	}
+	b.publish(2)
+	b.arbs[4].endorses = endorsement{5, 20, 4}
+	b.arbs[4].claimed(claim{6, 2, claimCampaign})
+	b.publish(4)
+	if a := b.arbs[3]; !a.heard(2) || a.hopeful() || a.possible() {
+		t.Errorf("2 is heard: %v, 3 may be nominated: %v, may have been: %v", a.heard(2), a.hopeful(), a.possible())
+	}
+	b.arbs[3].peer(2).last = b.now // the control: 2 may be about to give its word
+	if a := b.arbs[3]; !a.hopeful() || !a.possible() {
+		t.Errorf("with 2 at work 3 may be nominated: %v, may have been: %v", a.hopeful(), a.possible())
+	}
+}
+
+// Raft is on its own, after a campaign for a raised term that reached few.
+//
+//	3 campaigned for 8, its request reached 5 alone, it died
+//	2 > 4, 5 MsgPreVote 6   4 grants it; 5, at 8, rejects it
+//	2 campaigns for 6, and follows 5 to term 8 before anybody votes
+func TestGrantBelowAClaimWaits(t *testing.T) {
+	b := steady(t, On, voters(1, 2, 3, 4, 5), 1, 2, 3, 4, 5)
+	b.kill(0)
+	b.kill(2)
+	a := b.arbs[1]
+	a.pos = position{}
+	a.rest = b.now + time.Second
+	a.claimed(claim{8, 3, claimCampaign})
+	a.Sent(b.now, []*raftpb.Message{preVote(2, 4, 6)})
+	grant := msg(raftpb.MsgPreVoteResp, 4, 2, 6)
+	a.mute, a.rest = false, b.now+time.Second
+	if v := a.Receive(b.now, grant); v != Hold {
+		t.Fatalf("a grant below the claim: %v", v)
+	}
+	b.out[1] = Output{}
+	b.pass(a.cfg.Patience/2 - 2*ms)
+	if slices.Contains(b.out[1].Release, grant) {
+		t.Error("released at once")
+	}
+	b.pass(4 * ms)
+	if !slices.Contains(b.out[1].Release, grant) {
+		t.Error("not released when nobody objects")
+	}
+	reject := msg(raftpb.MsgPreVoteResp, 5, 2, 8)
+	reject.Reject = new(true)
+	if v := a.Receive(b.now, reject); v != Pass || a.term != 8 {
+		t.Errorf("a rejection: %v, raft is at %d", v, a.term)
+	}
+}
+
+// Raft has left the term of an append that comes late, as an answer tells that it was handed.
+//
+//	5 > 2 MsgPreVoteResp 8, rejected   2's raft is at 8, and says nothing
+//	1 > 2 MsgApp 5                     handed over, and dropped
+//	all endorse 2, by its upper bound
+func TestAnswersTellOfTerms(t *testing.T) {
+	for _, typ := range []raftpb.MessageType{raftpb.MsgPreVoteResp, raftpb.MsgVoteResp, raftpb.MsgAppResp, raftpb.MsgHeartbeatResp} {
+		b := steady(t, On, voters(1, 2, 3, 4, 5), 1, 2, 3, 4, 5)
+		a := b.arbs[1]
+		m := msg(typ, 5, 2, 8)
+		m.Reject = new(true)
+		a.Receive(b.now, m)
+		if v := a.Receive(b.now, appendMsg(1, 2, 5, 5, 20, 5)); v != Pass {
+			t.Fatalf("the append: %v", v)
+		}
+		if a.term != 8 || a.pos.high() != (entry{5, 10}) {
+			t.Errorf("after %v: at %d, position %+v", typ, a.term, a.pos.high())
+		}
+	}
+	b := steady(t, On, voters(1, 2, 3), 1, 2, 3)
+	a := b.arbs[1]
+	a.Receive(b.now, msg(raftpb.MsgPreVoteResp, 3, 2, 8)) // granted: says nothing of terms
+	a.Receive(b.now, msg(raftpb.MsgAppResp, 9, 2, 8))     // of somebody whom raft does not know
+	if a.term != 5 {
+		t.Errorf("at %d after a grant and a stranger's answer", a.term)
 	}
 }
 

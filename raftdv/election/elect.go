@@ -275,14 +275,21 @@ func (a *Arbiter) patience() time.Duration {
 
 // hopeful reports whether the own nominee can still be nominated: rows only
 // rise, and who endorses something newer, or knows of a newer term, never
-// endorses in this attempt any more. The nominee's own word is needed as well:
-// without it no majority of others makes it campaign.
+// endorses in this attempt any more, nor does who is absent. The nominee's own word is
+// needed as well: without it no majority of others makes it campaign.
 func (a *Arbiter) hopeful() bool {
 	can := func(id fabric.MemberID) bool {
 		p := a.peer(id)
-		return p == nil || a.heard(id) && (!p.seen || p.row.endorses == a.endorses || p.row.claim.term <= a.endorses.term && !p.row.endorses.above(a.endorses))
+		return p == nil || a.heard(id) && (!p.seen || p.row.endorses == a.endorses ||
+			a.present(p) && p.row.claim.term <= a.endorses.term && !p.row.endorses.above(a.endorses))
 	}
 	return can(a.endorses.nominee) && a.majority(can)
+}
+
+// present reports whether a peer would have been heard if it were at work. One
+// that was not, and comes back, gives no word for a Patience.
+func (a *Arbiter) present(p *peer) bool {
+	return a.now <= p.last+p.beat(&a.cfg)+a.cfg.Patience
 }
 
 // possible reports whether the own nominee may have been nominated: a majority
@@ -292,8 +299,9 @@ func (a *Arbiter) possible() bool {
 		if id == a.cfg.Self {
 			return true
 		}
-		n, known := a.peer(id).endorsedAt(a.endorses.term, a.endorses.attempt)
-		return a.heard(id) && (!known || n == a.endorses.nominee)
+		p := a.peer(id)
+		n, known := p.endorsedAt(a.endorses.term, a.endorses.attempt)
+		return a.heard(id) && (known && n == a.endorses.nominee || !known && a.present(p))
 	})
 }
 

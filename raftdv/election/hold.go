@@ -25,6 +25,7 @@ const (
 	whySealed       // a leader that a majority suspects
 	whyElection     // a campaign beside the one that is on
 	whyLeader       // a campaign against a leader that works
+	whyTerm         // a pre-vote's grant, for a term that is left already
 )
 
 // Receive takes a message for raft. Its sender is taken for heard: From has to
@@ -97,9 +98,13 @@ func (a *Arbiter) keep(m *raftpb.Message, w why) bool {
 		a.event(Event{Kind: EventOverflow, Member: fabric.MemberID(m.GetFrom()), Term: m.GetTerm()})
 		return false
 	}
-	a.held = append(a.held, held{m, w, a.now, a.now + a.cfg.Hold, size})
+	until := a.now + a.cfg.Hold
+	if w == whyTerm {
+		until = a.now + a.cfg.Patience/2
+	}
+	a.held = append(a.held, held{m, w, a.now, until, size})
 	a.heldBytes += size
-	a.wakeAt = min(a.wakeAt, a.now+a.cfg.Hold)
+	a.wakeAt = min(a.wakeAt, until)
 	return true
 }
 
@@ -131,6 +136,12 @@ func (a *Arbiter) judge(m *raftpb.Message) why {
 			return whyElection
 		case a.claim.kind == claimLead && from != a.transferee() && a.works():
 			return whyLeader
+		}
+	case raftpb.MsgPreVoteResp:
+		// Somebody is at the claim's term, or beyond this one, and says so if it
+		// lives: behind that word the campaign would be over before it began.
+		if !m.GetReject() && m.GetTerm() > a.term && m.GetTerm() <= a.claim.term {
+			return whyTerm
 		}
 	case raftpb.MsgTimeoutNow:
 		switch {
@@ -228,7 +239,7 @@ func (a *Arbiter) review() (moved bool) {
 		case w != whyNot && a.now < h.until:
 			kept = append(kept, h)
 			continue
-		case w != whyNot && a.stale(h.m, w), a.overtaken(h.m):
+		case w != whyNot && a.stale(h.m, w), a.overtaken(h.m), a.outlived(h.m):
 			a.event(Event{Kind: EventDiscarded, Member: fabric.MemberID(h.m.GetFrom()), Term: h.m.GetTerm()})
 		default:
 			a.release(h.m)
@@ -270,7 +281,7 @@ func (a *Arbiter) suppressed(h *held) bool {
 // be missed by the next one.
 func (a *Arbiter) stale(m *raftpb.Message, w why) bool {
 	switch w {
-	case whySealed:
+	case whySealed, whyTerm:
 		return false
 	case whyLeader:
 		return m.GetType() == raftpb.MsgPreVote || a.cfg.PreVote || a.cfg.CheckQuorum

@@ -203,5 +203,19 @@ func (a *Arbiter) handed(m *raftpb.Message) {
 		if m.GetTerm() > a.term {
 			a.bind(from)
 		}
+	case raftpb.MsgAppResp, raftpb.MsgHeartbeatResp, raftpb.MsgVoteResp:
+		a.told(m)
+	case raftpb.MsgPreVoteResp:
+		if m.GetReject() {
+			a.told(m)
+		}
+	}
+}
+
+// told takes an answer: raft follows its term whatever it is of, unless it does
+// not know who gives it. What an older leader sends is nothing to raft from here on.
+func (a *Arbiter) told(m *raftpb.Message) {
+	if a.peer(fabric.MemberID(m.GetFrom())) != nil {
+		a.raise(m.GetTerm())
 	}
 }
