@@ -380,6 +380,20 @@ func TestAbsentMembersAreNotWaitedFor(t *testing.T) {
 	}
 }
 
+// Nobody is endorsed who would need the word of an absent member: the attempt
+// would be over at once, and the next one, as often as anything happens.
+func TestAbsentMembersMakeNoAttempts(t *testing.T) {
+	b := steady(t, On, voters(1, 2, 3), 1, 2, 3)
+	b.arbs[1].bound, b.arbs[1].boundTill = 3, b.now+time.Second // it lives and gives no word
+	b.kill(0)
+	b.pass(5 * ms)
+	b.down[1] = true
+	b.pass(55 * ms)
+	if a := b.arbs[2]; !a.heard(2) || !a.sealed || a.endorses.attempt > 1 || a.open {
+		t.Errorf("2 is heard: %v; 3 is sealed: %v, endorses %+v, open: %v", a.heard(2), a.sealed, a.endorses, a.open)
+	}
+}
+
 // Raft is on its own, after a campaign for a raised term that reached few.
 //
 //	3 campaigned for 8, its request reached 5 alone, it died

@@ -49,15 +49,17 @@ func (a *Arbiter) choose(attempt uint32, settled bool) fabric.MemberID {
 	return best.id
 }
 
-// winnable reports whether a majority can endorse c, as far as their logs go:
-// who has more never does, and where few are left its word is needed.
+// winnable reports whether a majority that is present can endorse c, as far as
+// their logs go: who has more never does, and where few are left its word is
+// needed.
 func (a *Arbiter) winnable(c *candidate, settled bool) bool {
 	reach := c.reach(settled)
 	return a.majority(func(id fabric.MemberID) bool {
 		if id == a.cfg.Self {
 			return !reach.less(a.pos.high())
 		}
-		return a.able(id) && !reach.less(a.peer(id).row.upper)
+		p := a.peer(id)
+		return a.able(id) && a.present(p) && !reach.less(p.row.upper)
 	})
 }
 
@@ -87,7 +89,7 @@ func (a *Arbiter) candidate(id fabric.MemberID) (candidate, bool) {
 		return candidate{id: id, lower: a.pos.lower, upper: a.pos.high()}, a.role != roleLeader
 	}
 	p := a.peer(id)
-	if !a.ready(p) || !a.majority(func(o fabric.MemberID) bool { return o == id || p.row.hears(o) }) {
+	if !a.ready(p) || !a.present(p) || !a.majority(func(o fabric.MemberID) bool { return o == id || p.row.hears(o) }) {
 		return candidate{}, false
 	}
 	// A leader that lives and does not lead on is stuck.
