@@ -56,6 +56,9 @@ var plantedBugs = []struct {
 		k.plan, k.setup.lossy = nil, true
 		k.setup.tamper = forgetWord
 	}},
+	{"takes its word back as soon as anything happens", errAttempts, 5, func(k *kill) {
+		k.setup.tamper = func(a *Arbiter) { a.open = false }
+	}},
 	{"holds without bound", errE3, 3, func(k *kill) {
 		k.plan, k.slow, k.setup.together = nil, true, true
 		k.setup.tamper = func(a *Arbiter) {

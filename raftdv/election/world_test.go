@@ -45,11 +45,13 @@ type world struct {
 
 	plan    []crash
 	revival time.Duration
-	crashed int
-	changed int // changes of the configuration applied
-	blinks  int // endorsers that will restart at once
-	phases  map[phase]int
-	targets []fabric.MemberID // crashed nominees
+	// attempts is the highest number of one since the start.
+	attempts uint32
+	crashed  int
+	changed  int // changes of the configuration applied
+	blinks   int // endorsers that will restart at once
+	phases   map[phase]int
+	targets  []fabric.MemberID // crashed nominees
 }
 
 type wordKey struct {
@@ -696,6 +698,7 @@ func (w *world) word(n *node, e Event) {
 		w.fail("%w: %d endorses %v and %v in attempt %d of term %d, %v later", errE4, n.id, was.nominee, e.Member, e.Attempt, e.Term, w.now-was.at)
 	}
 	w.words[key] = word{e.Member, w.now}
+	w.attempts = max(w.attempts, e.Attempt)
 }
 
 // checkHeld checks E3.
@@ -782,11 +785,12 @@ func (w *world) reconfigure(n *node, e *raftpb.Entry) {
 
 // The invariants, as errors.
 var (
-	errE1   = errors.New("E1")
-	errE2   = errors.New("E2")
-	errE3   = errors.New("E3")
-	errE4   = errors.New("E4")
-	errLive = errors.New("not live")
+	errE1       = errors.New("E1")
+	errE2       = errors.New("E2")
+	errE3       = errors.New("E3")
+	errE4       = errors.New("E4")
+	errLive     = errors.New("not live")
+	errAttempts = errors.New("attempts without end")
 )
 
 // leader is who leads the highest term and has decided something in it.
