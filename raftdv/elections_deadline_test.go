@@ -28,6 +28,7 @@ func TestDeadlineThatMoves(t *testing.T) {
 		e := &tr.elections
 		e.t, e.wake, e.queued, e.tellable = tr, make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 		e.wanted = election.On
+		e.sooner = make(chan struct{}, 1)
 		e.record.init()
 		var err error
 		e.arbiter, err = election.New(election.Config{Self: 2, SuspectAfter: suspectAfter, Hold: holdLimit, IdleBeat: idleBeat, PreVote: true, CheckQuorum: true}, 0)
