@@ -74,6 +74,14 @@ func (a *Arbiter) overtaken(m *raftpb.Message) bool {
 	return m.GetType() == raftpb.MsgVote && m.GetTerm() < a.term && a.mode() == On
 }
 
+// outdated reports whether a leader's word to campaign, which was held for an
+// election's sake, comes too late: it is good only for a leader that turned out to
+// work. Otherwise it would make a second campaign.
+func (a *Arbiter) outdated(h *held) bool {
+	leads := claim{h.m.GetTerm(), fabric.MemberID(h.m.GetFrom()), claimLead}
+	return h.m.GetType() == raftpb.MsgTimeoutNow && h.why == whySealed && a.mode() == On && (a.claim != leads || a.suspects)
+}
+
 // forwarded messages keep the From of who asked.
 func forwarded(m *raftpb.Message) bool {
 	switch m.GetType() {
@@ -228,7 +236,7 @@ func (a *Arbiter) review() (moved bool) {
 		case w != whyNot && a.now < h.until:
 			kept = append(kept, h)
 			continue
-		case w != whyNot && a.stale(h.m, w), a.overtaken(h.m):
+		case w != whyNot && a.stale(h.m, w), a.overtaken(h.m), a.outdated(&h):
 			a.event(Event{Kind: EventDiscarded, Member: fabric.MemberID(h.m.GetFrom()), Term: h.m.GetTerm()})
 		default:
 			a.release(h.m)

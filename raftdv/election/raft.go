@@ -203,5 +203,9 @@ func (a *Arbiter) handed(m *raftpb.Message) {
 		if m.GetTerm() > a.term {
 			a.bind(from)
 		}
+	case raftpb.MsgTimeoutNow:
+		if m.GetTerm() >= a.term && a.role != roleLeader {
+			a.bind(a.cfg.Self) // raft will campaign, however long its disk takes
+		}
 	}
 }
