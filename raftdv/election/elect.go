@@ -132,7 +132,7 @@ func (a *Arbiter) hearsMajority() bool { return a.majority(a.heard) }
 // suspects itself instead (protocol §4).
 func (a *Arbiter) suspect() {
 	reason := ""
-	if a.hearsMajority() {
+	if len(a.ids) > 0 && a.hearsMajority() { // an only voter leads, and sends nothing that shows it
 		reason = a.doubt()
 	}
 	if now := reason != ""; now != a.suspects {
@@ -386,7 +386,7 @@ func (a *Arbiter) attempt() uint32 {
 		n = a.endorses.attempt + 1
 	}
 	for _, p := range a.peers {
-		if e := p.row.endorses; !a.votes(p.id) || !a.counts(p) || e.term < a.led {
+		if e := p.row.endorses; !a.votes(p.id) || !a.counts(p) || e.term < a.led || e.attempt > maxAttempt/2 {
 			continue
 		} else if e.term == a.claim.term {
 			n = max(n, e.attempt)
