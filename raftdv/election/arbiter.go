@@ -182,8 +182,10 @@ func (a *Arbiter) begin(now time.Duration) {
 	now = max(now, a.now)
 	late := now - a.wakeAt
 	if late > a.cfg.Patience/2 {
-		a.open = false
 		a.abstain = max(a.abstain, now+a.cfg.Patience)
+		if a.open { // its nominee may count on it for as long as it binds
+			a.open, a.abstain = false, max(a.abstain, a.endorseAt+a.patience())
+		}
 		if a.sealed {
 			a.sealedAt = now
 		}
@@ -316,6 +318,10 @@ func (a *Arbiter) takeRow(p *peer, row *fabric.Row) {
 	s := &p.next
 	if row.Incarnation != p.incarnation {
 		a.rest = 0 // who gave up without it may succeed with it
+		if a.open && a.endorses.nominee == p.id && p.seen {
+			a.open = false // it abstains for longer than this attempt lasts
+			a.fail(p.id, a.endorses.attempt, "restarted")
+		}
 	}
 	if row.Incarnation != p.incarnation || !p.seen || s.progress != p.row.progress {
 		p.moved = a.now
@@ -331,7 +337,11 @@ func (a *Arbiter) takeRow(p *peer, row *fabric.Row) {
 	if !s.claim.above(a.claim) || !s.is(flagObserves|flagActs) || !a.votes(p.id) || a.mode() == Off {
 		return
 	}
-	if own := max(a.term, a.claim.term); own != 0 && s.claim.term > own+MaxTermLift {
+	own := a.term
+	if own == 0 {
+		own = a.claim.term
+	}
+	if own != 0 && s.claim.term > own+MaxTermLift {
 		a.event(Event{Kind: EventRefusedTerm, Member: p.id, Term: s.claim.term})
 		return
 	}
