@@ -28,10 +28,14 @@ import (
 type elections struct {
 	t    *Transport
 	wake chan struct{} // holds one: run has something to look at
-	off  atomic.Bool   // nothing is fed: there is nobody to ask for the members
+	// sooner holds one: the arbiter's deadline is before the time that run sleeps
+	// until, which is armed.
+	sooner chan struct{}
+	off    atomic.Bool // nothing is fed: there is nobody to ask for the members
 
 	mu       sync.Mutex // guards the fields below: one input at a time, with its output
 	arbiter  *election.Arbiter
+	armed    time.Duration
 	wanted   election.Mode
 	mode     election.Mode // that the arbiter was given
 	why      string        // why elections are raft's own although they are wanted otherwise
@@ -76,6 +80,7 @@ var errNoMembers = errors.New("elections need to know the members: set Config.Me
 
 func (e *elections) init(t *Transport) error {
 	e.t, e.wake, e.queued, e.tellable = t, make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
+	e.sooner = make(chan struct{}, 1)
 	e.record.init()
 	e.wanted = t.cfg.Elections
 	if t.cfg.Members == nil {
@@ -129,6 +134,13 @@ func (e *elections) take() (publish bool) {
 	}
 	if len(out.Release) > 0 {
 		e.toRaft(out.Release)
+	}
+	if due := e.arbiter.Deadline(); due < e.armed {
+		e.armed = due
+		select {
+		case e.sooner <- struct{}{}:
+		default:
+		}
 	}
 	return out.Publish
 }
@@ -245,6 +257,12 @@ func (e *elections) run() {
 		case <-timer.C:
 		case <-e.wake:
 			asked = time.Time{}
+		case <-e.sooner:
+			e.mu.Lock()
+			due := e.armed
+			e.mu.Unlock()
+			timer.Reset(due - time.Since(e.t.started))
+			continue
 		case <-e.t.ctx.Done():
 			return
 		}
@@ -256,6 +274,7 @@ func (e *elections) run() {
 		if e.input(func(a *election.Arbiter, now time.Duration) {
 			a.Advance(now)
 			due = a.Deadline()
+			e.armed = due
 		}) {
 			e.publish()
 		}

@@ -182,8 +182,8 @@ func (a *Arbiter) begin(now time.Duration) {
 	now = max(now, a.now)
 	late := now - a.wakeAt
 	if late > a.cfg.Patience/2 {
-		a.open = false
 		a.abstain = max(a.abstain, now+a.cfg.Patience)
+		a.takeBack()
 		if a.sealed {
 			a.sealedAt = now
 		}
@@ -243,6 +243,7 @@ func (a *Arbiter) Down(now time.Duration, id fabric.MemberID) {
 	a.begin(now)
 	if p := a.peer(id); p != nil && !p.down {
 		p.down, p.downAt = true, now
+		p.seen = false // another life of it may come back
 	}
 	a.step()
 }
@@ -315,7 +316,13 @@ func (a *Arbiter) Row(now time.Duration, row *fabric.Row) error {
 func (a *Arbiter) takeRow(p *peer, row *fabric.Row) {
 	s := &p.next
 	if row.Incarnation != p.incarnation {
-		a.rest = 0 // who gave up without it may succeed with it
+		if a.fruitless < maxFruitless {
+			a.rest = 0 // who gave up without it may succeed with it
+		}
+		if a.open && a.endorses.nominee == p.id && p.seen {
+			a.open = false // it abstains for longer than this attempt lasts
+			a.fail(p.id, a.endorses.attempt, "restarted")
+		}
 	}
 	if row.Incarnation != p.incarnation || !p.seen || s.progress != p.row.progress {
 		p.moved = a.now
@@ -328,14 +335,23 @@ func (a *Arbiter) takeRow(p *peer, row *fabric.Row) {
 	p.row, p.next, s = p.next, p.row, &p.row
 	p.relimit(a.now, &a.cfg)
 	a.follow(p)
-	if !s.claim.above(a.claim) || !s.is(flagObserves|flagActs) || !a.votes(p.id) || a.mode() == Off {
-		return
+	if s.claim.above(a.claim) && s.is(flagObserves|flagActs) && a.votes(p.id) && a.mode() != Off && a.believes(p.id, s.claim) {
+		a.claimed(s.claim)
 	}
-	if own := max(a.term, a.claim.term); own != 0 && s.claim.term > own+MaxTermLift {
-		a.event(Event{Kind: EventRefusedTerm, Member: p.id, Term: s.claim.term})
-		return
+}
+
+// believes reports whether a peer's word on a claim is taken for sure. While a
+// majority hears the leader it is not, but from the leader, and of whom that has told to
+// campaign: who does campaign shows it to rafts, and each says so when its own follows. Nor is it by a member that does not know its own raft's term, as any may be far off.
+func (a *Arbiter) believes(from fabric.MemberID, c claim) bool {
+	switch {
+	case a.term == 0:
+		return false
+	case c.term > a.term+MaxTermLift:
+		a.event(Event{Kind: EventRefusedTerm, Member: from, Term: c.term})
+		return false
 	}
-	a.claimed(s.claim)
+	return a.claim.kind != claimLead || from == a.claim.member || c.member == a.transferee() || !a.works()
 }
 
 // votes reports whether id is a voter of either half.

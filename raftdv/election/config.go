@@ -47,6 +47,9 @@ const (
 	// that of the member's own raft: a term that is far off would otherwise be
 	// forced on everybody.
 	MaxTermLift = 1 << 16
+	// maxAttempt bounds the attempts that a row may name; beyond half of it rows
+	// of others are not followed, so that nobody is led to the end of them.
+	maxAttempt = 1 << 31
 	// maxRuns bounds the runs of terms that are remembered of handed entries,
 	// maxHanded the messages with entries that raft did not answer yet.
 	maxRuns   = 16

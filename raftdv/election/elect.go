@@ -76,10 +76,19 @@ func (a *Arbiter) schedule() {
 	due(a.boundTill)
 	due(a.rivalTill)
 	due(a.abstain)
+	due(a.rest)
+	if a.claim.kind == claimNone {
+		due(a.since + a.cfg.SuspectAfter + 1)
+	}
+	if p := a.peer(a.claim.member); p != nil {
+		due(a.since + p.limit + 1)
+		due(max(p.moved, a.since) + a.cfg.StallAfter + 1)
+	}
 	due(a.born + startWait*a.cfg.Patience)
 	due(a.sealedAt + a.cfg.Settle)
 	due(a.sealedAt + a.cfg.Settle + a.cfg.Patience)
 	due(a.sealedAt + a.cfg.Hold)
+	due(a.endorseAt + a.cfg.Settle)
 	due(a.endorseAt + a.patience())
 	for _, h := range a.held {
 		due(h.until)
@@ -132,7 +141,7 @@ func (a *Arbiter) hearsMajority() bool { return a.majority(a.heard) }
 // suspects itself instead (protocol §4).
 func (a *Arbiter) suspect() {
 	reason := ""
-	if a.hearsMajority() {
+	if len(a.ids) > 0 && a.hearsMajority() { // an only voter leads, and sends nothing that shows it
 		reason = a.doubt()
 	}
 	if now := reason != ""; now != a.suspects {
@@ -200,7 +209,8 @@ func (a *Arbiter) seal() {
 	switch {
 	case wanted && a.sealed && a.now >= a.sealedAt+a.cfg.Hold:
 		a.event(Event{Kind: EventGaveUp, Member: a.claim.member, Term: a.claim.term})
-		a.sealed, a.open, a.rest, a.excluded = false, false, a.now+a.cfg.Rest, nil
+		a.takeBack()
+		a.sealed, a.rest, a.excluded = false, a.now+a.cfg.Rest, nil
 	case wanted && !a.sealed:
 		a.sealed, a.sealedAt = true, a.now
 		if a.claim.kind == claimCampaign {
@@ -212,6 +222,14 @@ func (a *Arbiter) seal() {
 		}
 	case !wanted:
 		a.sealed = false
+	}
+}
+
+// takeBack ends the own word before its time. Its nominee may count on it for as
+// long as it binds: until then there is no other one.
+func (a *Arbiter) takeBack() {
+	if a.open {
+		a.open, a.abstain = false, max(a.abstain, a.endorseAt+a.patience())
 	}
 }
 
@@ -254,7 +272,11 @@ func (a *Arbiter) closeAttempt() {
 		a.fail(n, a.endorses.attempt, "closed")
 	default:
 		hopeful := a.hopeful()
-		if hopeful && a.now < a.endorseAt+a.patience() {
+		binds := a.patience()
+		if a.divided() {
+			binds = min(binds, a.cfg.Settle)
+		}
+		if hopeful && a.now < a.endorseAt+binds {
 			return
 		}
 		a.open = false
@@ -284,6 +306,19 @@ func (a *Arbiter) hopeful() bool {
 			a.present(p) && p.row.claim.term <= a.endorses.term && !p.row.endorses.above(a.endorses))
 	}
 	return can(a.endorses.nominee) && a.majority(can)
+}
+
+// divided reports whether too many endorse others in this attempt: it came to
+// nothing. All see that, though not at once, and wait for each other for Settle.
+func (a *Arbiter) divided() bool {
+	return !a.majority(func(id fabric.MemberID) bool {
+		p := a.peer(id)
+		if p == nil {
+			return true
+		}
+		n, known := p.endorsedAt(a.endorses.term, a.endorses.attempt)
+		return a.heard(id) && (!known || n == a.endorses.nominee)
+	})
 }
 
 // present reports whether a peer would have been heard if it were at work. One
@@ -367,11 +402,11 @@ func (a *Arbiter) endorse() {
 	if bound {
 		wait += a.cfg.Patience // endorsements have to come together, or not at all
 	}
-	if !settled && a.now < a.sealedAt+wait {
-		return
-	}
 	attempt := a.attempt()
 	n := a.choose(attempt, settled)
+	if !settled && a.now < a.sealedAt+wait && !a.decides(n, attempt) {
+		return
+	}
 	if n == 0 && len(a.excluded) > 0 {
 		a.excluded = nil
 		n = a.choose(attempt, settled)
@@ -385,6 +420,14 @@ func (a *Arbiter) endorse() {
 	a.event(Event{Kind: EventEndorsed, Member: n, Term: a.claim.term, Attempt: attempt, Took: a.now - a.started})
 }
 
+// decides reports whether the own word is the last that n needs: others do not
+// wait for what this member waits for, and their words grow old.
+func (a *Arbiter) decides(n fabric.MemberID, attempt uint32) bool {
+	return n != 0 && a.majority(func(id fabric.MemberID) bool {
+		return id == a.cfg.Self || a.endorsesAt(a.peer(id), n, attempt)
+	})
+}
+
 // attempt is the next one that this member can take part in. Attempts are counted
 // since somebody led, also when a campaign has raised the term: the terms of
 // later nominees rise with them.
@@ -394,7 +437,7 @@ func (a *Arbiter) attempt() uint32 {
 		n = a.endorses.attempt + 1
 	}
 	for _, p := range a.peers {
-		if e := p.row.endorses; !a.votes(p.id) || !a.counts(p) || e.term < a.led {
+		if e := p.row.endorses; !a.votes(p.id) || !a.counts(p) || e.term < a.led || e.attempt > maxAttempt/2 {
 			continue
 		} else if e.term == a.claim.term {
 			n = max(n, e.attempt)

@@ -46,9 +46,9 @@ func (a *Arbiter) Receive(now time.Duration, m *raftpb.Message) Verdict {
 	}
 	w := a.judge(m)
 	if w == whyNot || !a.keep(m, w) {
-		before := a.claim
+		before, bound := a.claim, a.bound
 		a.handed(m)
-		if a.claim != before {
+		if a.claim != before || a.bound != bound {
 			a.step()
 		}
 		return Pass
@@ -73,6 +73,14 @@ func (a *Arbiter) outlived(m *raftpb.Message) bool {
 // would say nothing to it.
 func (a *Arbiter) overtaken(m *raftpb.Message) bool {
 	return m.GetType() == raftpb.MsgVote && m.GetTerm() < a.term && a.mode() == On
+}
+
+// outdated reports whether a leader's word to campaign, which was held for an
+// election's sake, comes too late: it is good only for a leader that turned out to
+// work. Otherwise it would make a second campaign.
+func (a *Arbiter) outdated(h *held) bool {
+	leads := claim{h.m.GetTerm(), fabric.MemberID(h.m.GetFrom()), claimLead}
+	return h.m.GetType() == raftpb.MsgTimeoutNow && h.why == whySealed && a.mode() == On && (a.claim != leads || a.suspects)
 }
 
 // forwarded messages keep the From of who asked.
@@ -185,10 +193,23 @@ func (r rival) better(o rival) bool {
 // compete notes a pre-vote that came, or that raft made. It is remembered for
 // longer than any that came before it is held.
 func (a *Arbiter) compete(m *raftpb.Message) {
-	if r := rivalOf(m); a.now >= a.rivalTill || r.better(a.rival) {
-		a.rival, a.rivalTill = r, a.now+2*a.cfg.Hold
+	r := rivalOf(m)
+	if a.now < a.rivalTill && !r.better(a.rival) {
+		return
 	}
+	if p := a.peer(r.id); p != nil {
+		if a.insistent(p.rivalled) {
+			return
+		}
+		p.rivalled = a.now
+	}
+	a.rival, a.rivalTill = r, a.now+2*a.cfg.Hold
 }
+
+// insistent reports whether a member that asked for pre-votes at a time asks again
+// too soon, which raft does not do: it waits for its election timeout. Who asked
+// without end would keep all others from being heard.
+func (a *Arbiter) insistent(at time.Duration) bool { return at != 0 && a.now < at+a.cfg.Rest/2 }
 
 // favours reports whether m is of the campaign that is on. A nominee's pre-vote
 // is not: its campaign needs none, and with grants from before the election it
@@ -239,7 +260,7 @@ func (a *Arbiter) review() (moved bool) {
 		case w != whyNot && a.now < h.until:
 			kept = append(kept, h)
 			continue
-		case w != whyNot && a.stale(h.m, w), a.overtaken(h.m), a.outlived(h.m):
+		case w != whyNot && a.stale(h.m, w), a.overtaken(h.m), a.outlived(h.m), a.outdated(&h):
 			a.event(Event{Kind: EventDiscarded, Member: fabric.MemberID(h.m.GetFrom()), Term: h.m.GetTerm()})
 		default:
 			a.release(h.m)

@@ -30,20 +30,25 @@ func (a *Arbiter) choose(attempt uint32, settled bool) fabric.MemberID {
 			high = maxEntry(high, p.row.upper)
 		}
 	}
-	for _, id := range a.members.Voters {
-		c, ok := a.candidate(id)
-		if !ok || slices.Contains(a.excluded, id) {
-			continue
+	for _, half := range [...][]fabric.MemberID{a.members.Voters, a.members.Outgoing} {
+		if best.id != 0 {
+			break // who will be no voter leads only where nobody else can win
 		}
-		if reach := c.reach(settled); reach.less(a.pos.high()) {
-			continue // protocol §6.4: no nominee below one's own upper bound
-		}
-		if !a.winnable(&c, settled) {
-			continue // words would be out for nothing; with nobody left failures are forgotten
-		}
-		c.endorsed = a.endorsers(id, attempt)
-		if best.id == 0 || c.better(&best, high, settled) {
-			best = c
+		for _, id := range half {
+			c, ok := a.candidate(id)
+			if !ok || slices.Contains(a.excluded, id) {
+				continue
+			}
+			if reach := c.reach(settled); reach.less(a.pos.high()) {
+				continue // protocol §6.4: no nominee below one's own upper bound
+			}
+			if !a.winnable(&c, settled) {
+				continue // words would be out for nothing; with nobody left failures are forgotten
+			}
+			c.endorsed = a.endorsers(id, attempt)
+			if best.id == 0 || c.better(&best, high, settled) {
+				best = c
+			}
 		}
 	}
 	return best.id
@@ -100,11 +105,15 @@ func (a *Arbiter) candidate(id fabric.MemberID) (candidate, bool) {
 // endorsers counts who endorses id in an attempt already.
 func (a *Arbiter) endorsers(id fabric.MemberID, attempt uint32) (n int) {
 	for _, p := range a.peers {
-		if a.votes(p.id) && a.counts(p) && p.row.endorses == (endorsement{a.claim.term, attempt, id}) {
+		if a.votes(p.id) && a.endorsesAt(p, id, attempt) {
 			n++
 		}
 	}
 	return n
+}
+
+func (a *Arbiter) endorsesAt(p *peer, id fabric.MemberID, attempt uint32) bool {
+	return p != nil && a.counts(p) && p.row.endorses == endorsement{a.claim.term, attempt, id}
 }
 
 // nominate: with the word of a majority this member's raft is told to campaign,

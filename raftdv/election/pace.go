@@ -124,8 +124,8 @@ func (a *Arbiter) follow(p *peer) {
 		return
 	}
 	lead := a.claim.kind == claimLead && a.claim.member == p.id && p.row.claim == a.claim
-	if !lead && !a.fresh() {
-		return
+	if !lead && !a.fresh() && a.led != 0 {
+		return // until it has known a leader, a member takes what it hears
 	}
 	level := 0
 	for level < a.maxLevel() && a.base.Patience<<level < p.row.pace {

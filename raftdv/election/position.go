@@ -25,13 +25,15 @@ type position struct {
 	first        uint64 // the term of the first append of this life
 	runs         []entry
 	handed       []handedAppend
-	spill        entry // of what handed had no room for
+	committed    uint64 // what the source's appends that were taken have decided, at least
+	spill        entry  // of what handed had no room for
 }
 
 // handedAppend is an append, or a snapshot, that raft has and did not answer.
 type handedAppend struct {
 	term      uint64 // of the leader
 	prev, end entry
+	commit    uint64 // what is decided if it is taken, as far as it reaches
 	empty     bool
 }
 
@@ -49,13 +51,17 @@ func (p *position) hand(m *raftpb.Message) {
 		p.first = h.term
 	}
 	if h.term > p.source {
-		p.source, p.runs = h.term, p.runs[:0]
+		p.source, p.runs, p.committed = h.term, p.runs[:0], 0
 	}
 	h.end, h.empty = h.prev, len(m.GetEntries()) == 0
 	p.run(h.prev)
 	for _, e := range m.GetEntries() {
 		h.end = entry{e.GetTerm(), e.GetIndex()}
 		p.run(h.end)
+	}
+	h.commit = min(m.GetCommit(), h.end.index)
+	if h.prev.index < p.committed {
+		return // raft answers with what is decided, and takes nothing
 	}
 	if h.end.less(p.lower) && p.lower.term < h.term {
 		p.lower = h.end // it may be cut to that
@@ -124,6 +130,11 @@ func (p *position) answer(m *raftpb.Message, leaderHas entry) {
 			kept = append(kept, h)
 		case h.term == p.source && h.empty && h.end == at:
 			whole = true
+		}
+		if h.term == p.source && h.end.index <= at.index {
+			p.committed = max(p.committed, h.commit)
+		} else if h.term == p.source && h.prev.index < p.committed {
+			kept = kept[:len(kept)-1] // it came behind what decided that: raft has not taken it
 		}
 	}
 	p.handed = kept

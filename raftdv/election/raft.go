@@ -84,7 +84,12 @@ func (a *Arbiter) answered(m *raftpb.Message) {
 	case m.GetReject() && a.bound == to:
 		a.bound = 0
 	case !m.GetReject():
-		a.bind(to)
+		if p := a.peer(to); !pre || p == nil || p.owed {
+			a.bind(to)
+			if p != nil {
+				p.owed = false
+			}
+		}
 		if !pre && a.role == roleCampaigner {
 			a.role = roleFollower
 		}
@@ -172,6 +177,9 @@ func (a *Arbiter) round(c claim) {
 		return
 	}
 	a.asked = c
+	if p := a.peer(c.member); p != nil {
+		p.tied, p.rivalled = 0, 0 // it asked in earnest
+	}
 	if a.mode() != Off {
 		a.event(Event{Kind: EventRound, Member: c.member, Term: c.term})
 	}
@@ -200,8 +208,13 @@ func (a *Arbiter) handed(m *raftpb.Message) {
 			}
 		}
 	case raftpb.MsgPreVote:
-		if m.GetTerm() > a.term {
+		if p := a.peer(from); m.GetTerm() > a.term && p != nil && !a.insistent(p.tied) {
+			p.tied, p.owed = a.now, true
 			a.bind(from)
+		}
+	case raftpb.MsgTimeoutNow:
+		if m.GetTerm() >= a.term && a.role != roleLeader {
+			a.bind(a.cfg.Self) // raft will campaign, however long its disk takes
 		}
 	case raftpb.MsgAppResp, raftpb.MsgHeartbeatResp, raftpb.MsgVoteResp:
 		a.told(m)

@@ -165,6 +165,8 @@ func (s *section) valid() error {
 		return fmt.Errorf("claim %v is none", s.claim)
 	case (s.endorses.attempt == 0) != (s.endorses.nominee == 0):
 		return fmt.Errorf("endorsement %v is none", s.endorses)
+	case s.endorses.attempt > maxAttempt:
+		return fmt.Errorf("attempt %d is none", s.endorses.attempt)
 	case s.is(flagKnown) && s.upper.less(s.lower):
 		return fmt.Errorf("position %v above its upper bound %v", s.lower, s.upper)
 	case s.pace < 0:

@@ -81,7 +81,10 @@ type peer struct {
 	last        time.Duration
 	down        bool // definitely, by a port
 	downAt      time.Duration
-	silent      bool // suspected by silence
+	silent      bool          // suspected by silence
+	tied        time.Duration // when its pre-vote tied this member last, 0: not since it campaigned
+	owed        bool          // raft has not granted that pre-vote yet
+	rivalled    time.Duration // when its pre-vote was the best that there was, likewise
 	gaps        gaps
 	returned    time.Duration // until then it counts as one that has just come back
 	worst       time.Duration // delay since the window began
