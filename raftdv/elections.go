@@ -27,13 +27,15 @@ import (
 // Process waits for.
 type elections struct {
 	t    *Transport
-	wake chan struct{} // holds one: run has something to look at
+	wake chan struct{} // holds one: the membership is to be looked at
+	soon chan struct{} // holds one: the deadline is earlier than armed was
 	off  atomic.Bool   // nothing is fed: there is nobody to ask for the members
 
 	mu       sync.Mutex // guards the fields below: one input at a time, with its output
 	arbiter  *election.Arbiter
 	wanted   election.Mode
 	mode     election.Mode // that the arbiter was given
+	armed    time.Duration // the deadline that run waits for
 	why      string        // why elections are raft's own although they are wanted otherwise
 	members  election.Members
 	refused  error // by the arbiter, of members
@@ -75,7 +77,7 @@ const (
 var errNoMembers = errors.New("elections need to know the members: set Config.Members")
 
 func (e *elections) init(t *Transport) error {
-	e.t, e.wake, e.queued, e.tellable = t, make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
+	e.t, e.wake, e.soon, e.queued, e.tellable = t, make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	e.record.init()
 	e.wanted = t.cfg.Elections
 	if t.cfg.Members == nil {
@@ -130,7 +132,22 @@ func (e *elections) take() (publish bool) {
 	if len(out.Release) > 0 {
 		e.toRaft(out.Release)
 	}
+	e.rearm()
 	return out.Publish
+}
+
+// rearm has run wait for a deadline that an input moved to an earlier time; run
+// finds those that moved to a later one by itself. mu is held.
+func (e *elections) rearm() {
+	due := e.arbiter.Deadline()
+	if due >= e.armed {
+		return
+	}
+	e.armed = due
+	select {
+	case e.soon <- struct{}{}:
+	default:
+	}
 }
 
 // sent takes what raft handed to Send, before it goes out; publish has to
@@ -243,6 +260,12 @@ func (e *elections) run() {
 	for {
 		select {
 		case <-timer.C:
+		case <-e.soon:
+			e.mu.Lock()
+			due := e.armed
+			e.mu.Unlock()
+			timer.Reset(due - time.Since(e.t.started))
+			continue
 		case <-e.wake:
 			asked = time.Time{}
 		case <-e.t.ctx.Done():
@@ -256,6 +279,7 @@ func (e *elections) run() {
 		if e.input(func(a *election.Arbiter, now time.Duration) {
 			a.Advance(now)
 			due = a.Deadline()
+			e.armed = due
 		}) {
 			e.publish()
 		}
