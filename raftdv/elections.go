@@ -330,9 +330,10 @@ func (e *elections) process(m *raftpb.Message) {
 	}
 }
 
-// toRaft gives a message to raft, unless the arbiter keeps it.
+// toRaft gives a message to raft, unless the arbiter keeps it. Of who is no peer,
+// as it was removed, the arbiter hears nothing: raft's owner may refuse it.
 func (t *Transport) toRaft(ctx context.Context, m *raftpb.Message) error {
-	if !t.elections.receive(m) {
+	if t.peer(types.ID(m.GetFrom())) != nil && !t.elections.receive(m) {
 		return nil
 	}
 	return t.Raft.Process(ctx, m)
