@@ -2,6 +2,7 @@ package raftdv
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -460,5 +461,58 @@ func TestRemovedMemberIsNotHeard(t *testing.T) {
 	}
 	if after := n.dv.State().Elections; after.Term != before.Term {
 		t.Errorf("the arbiter knows term %d, of a campaign of %s, after %d", after.Term, after.Claimant, before.Term)
+	}
+}
+
+// The rounds of an election that nobody saw to its end are not those of the next
+// one.
+func TestRoundsEndWithTheMode(t *testing.T) {
+	n := lonely(t, election.On)
+	e := &n.dv.elections
+	lead(t, e)
+	note := func(v election.Event) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.happened(&v)
+	}
+	note(election.Event{Kind: election.EventStarted, Member: 2, Term: 5})
+	note(election.Event{Kind: election.EventRound, Member: 3, Term: 6})
+	for _, m := range []election.Mode{election.Off, election.On} { // meanwhile 3 is elected, and nothing is told
+		if err := n.dv.SetElections(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	note(election.Event{Kind: election.EventStarted, Member: 3, Term: 6})
+	note(election.Event{Kind: election.EventRound, Member: 2, Term: 7})
+	note(election.Event{Kind: election.EventElected, Member: 2, Term: 7, Took: time.Millisecond})
+	if last := n.dv.State().Elections.Last; last == nil || last.Rounds != 1 {
+		t.Errorf("an election of one round is remembered as %+v", last)
+	}
+}
+
+// The membership is asked for as often while elections are off: that is what
+// switches them on.
+func TestMembersAreAskedWhileOff(t *testing.T) {
+	var asked atomic.Int32
+	nodes := startNodes(t, nodeOptions{config: Config{Elections: election.On, Members: func() (m election.Members) {
+		asked.Add(1)
+		return m
+	}}})
+	asleep(t, &nodes[0].dv.elections)
+	before := asked.Load()
+	if !within(2*membersEvery, func() bool { return asked.Load() > before }) {
+		t.Errorf("not asked within %v", 2*membersEvery)
+	}
+}
+
+// A member that ends beside its new self takes no histogram of that away.
+func TestOldSelfLeavesHistograms(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	old, _ := openExample(t, reg, 3)
+	again, _ := openExample(t, reg, 3)
+	again.election(&LastElection{Rounds: 1, Took: 10})
+	old.close()
+	if text := scrape(t, reg); !strings.Contains(text, `raftdv_election_rounds_count{local="3"} 1`) {
+		t.Error("the new self's elections are gone")
 	}
 }
