@@ -89,8 +89,9 @@ func newMetrics(reg prometheus.Registerer, local fabric.MemberID, links linkSour
 
 // close ends the series of this transport.
 func (m *transportMetrics) close() {
-	m.collector.remove(m)
-	m.collector.elections.forget(m.local)
+	if last := m.collector.remove(m); last {
+		m.collector.elections.forget(m.local)
+	}
 	for _, p := range m.snapshot() {
 		p.close()
 	}
