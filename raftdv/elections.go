@@ -31,6 +31,8 @@ type elections struct {
 	soon chan struct{} // holds one: the deadline is earlier than armed was
 	off  atomic.Bool   // nothing is fed: there is nobody to ask for the members
 
+	asking sync.Mutex // an older answer must not replace a newer one; taken before mu
+
 	mu       sync.Mutex // guards the fields below: one input at a time, with its output
 	arbiter  *election.Arbiter
 	wanted   election.Mode
@@ -107,6 +109,7 @@ func (e *elections) start() {
 	}
 	e.refresh()
 	e.t.wg.Go(e.run)
+	e.t.wg.Go(e.ask)
 	e.t.wg.Go(e.hand)
 	e.t.wg.Go(e.tell)
 }
@@ -241,7 +244,7 @@ func (e *elections) appendSection(dst []byte) []byte {
 	return e.arbiter.AppendSection(dst)
 }
 
-// kick has run look at the membership now.
+// kick has ask look at the membership now.
 func (e *elections) kick() {
 	if e.wake == nil {
 		return
@@ -256,7 +259,6 @@ func (e *elections) kick() {
 func (e *elections) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	asked := time.Now()
 	for {
 		select {
 		case <-timer.C:
@@ -266,14 +268,8 @@ func (e *elections) run() {
 			e.mu.Unlock()
 			timer.Reset(due - time.Since(e.t.started))
 			continue
-		case <-e.wake:
-			asked = time.Time{}
 		case <-e.t.ctx.Done():
 			return
-		}
-		if now := time.Now(); now.Sub(asked) >= membersEvery {
-			e.refresh()
-			asked = now
 		}
 		var due time.Duration
 		if e.input(func(a *election.Arbiter, now time.Duration) {
@@ -284,6 +280,22 @@ func (e *elections) run() {
 			e.publish()
 		}
 		timer.Reset(due - time.Since(e.t.started))
+	}
+}
+
+// ask looks at the membership. It has a goroutine of its own: whoever knows the
+// members may take their time, and no deadline waits for that.
+func (e *elections) ask() {
+	tick := time.NewTicker(membersEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-e.wake:
+		case <-e.t.ctx.Done():
+			return
+		}
+		e.refresh()
 	}
 }
 

@@ -425,9 +425,15 @@ func TestRefreshKeepsTheNewest(t *testing.T) {
 		e.refresh()
 	}()
 	<-entered
-	e.refresh()
+	again := make(chan struct{})
+	go func() {
+		defer close(again)
+		e.refresh()
+	}()
+	within(noticed/4, func() bool { return !open(again) }) // it may as well wait for the first
 	close(gate)
 	<-done
+	<-again
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if len(e.members.Learners) != 1 {

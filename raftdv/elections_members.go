@@ -14,6 +14,8 @@ import (
 
 // refresh asks who the members are, and whether all voters can take part.
 func (e *elections) refresh() {
+	e.asking.Lock()
+	defer e.asking.Unlock()
 	m := e.t.cfg.Members() // outside of the lock: it is not ours
 	stock := e.stock(&m)
 	m.Stock = stock != ""
