@@ -22,6 +22,9 @@ func (e *elections) refresh() {
 	say := func() {}
 	publish := e.input(func(a *election.Arbiter, now time.Duration) {
 		if !sameMembers(&m, &e.members) {
+			if m.Stock != e.members.Stock {
+				e.record.begin()
+			}
 			e.members = m
 			e.record.forget(&m)
 			e.refused = a.SetMembers(now, m)
@@ -36,6 +39,7 @@ func (e *elections) refresh() {
 		}
 		if e.mode != mode {
 			e.mode = mode
+			e.record.begin() // what was seen before is no part of what comes
 			a.SetMode(now, mode)
 		}
 		say = e.explain(stock)
