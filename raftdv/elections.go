@@ -1,10 +1,8 @@
 package raftdv
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -12,7 +10,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/raftdv/dv/fabric"
@@ -27,17 +24,17 @@ import (
 // Process waits for.
 type elections struct {
 	t    *Transport
-	wake chan struct{} // holds one: run has something to look at
-	// sooner holds one: the arbiter's deadline is before the time that run sleeps
-	// until, which is armed.
-	sooner chan struct{}
-	off    atomic.Bool // nothing is fed: there is nobody to ask for the members
+	wake chan struct{} // holds one: the membership is to be looked at
+	soon chan struct{} // holds one: the deadline is earlier than armed was
+	off  atomic.Bool   // nothing is fed: there is nobody to ask for the members
+
+	asking sync.Mutex // an older answer must not replace a newer one; taken before mu
 
 	mu       sync.Mutex // guards the fields below: one input at a time, with its output
 	arbiter  *election.Arbiter
-	armed    time.Duration
 	wanted   election.Mode
 	mode     election.Mode // that the arbiter was given
+	armed    time.Duration // the deadline that run waits for
 	why      string        // why elections are raft's own although they are wanted otherwise
 	members  election.Members
 	refused  error // by the arbiter, of members
@@ -45,9 +42,9 @@ type elections struct {
 	told     []toldEvent
 	tellable chan struct{} // holds one: told is not empty
 
-	queueMu sync.Mutex // guards the queue
-	queue   []*raftpb.Message
-	queued  chan struct{} // holds one: the queue is not empty
+	hands handQueue
+	// inRaft counts the messages that raft has not taken yet.
+	inRaft atomic.Int32
 }
 
 // campaign is a round: a candidate of a term.
@@ -57,9 +54,6 @@ type campaign struct {
 }
 
 const (
-	// maxHandQueue bounds what waits for raft to take it after it was held; the
-	// oldest is lost, as raft allows for.
-	maxHandQueue = 4096
 	// maxRoundsCounted bounds the rounds that are told apart in one election.
 	maxRoundsCounted = 64
 	// membersEvery is how often the membership is asked for.
@@ -79,8 +73,8 @@ const (
 var errNoMembers = errors.New("elections need to know the members: set Config.Members")
 
 func (e *elections) init(t *Transport) error {
-	e.t, e.wake, e.queued, e.tellable = t, make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
-	e.sooner = make(chan struct{}, 1)
+	e.t, e.wake, e.soon, e.tellable = t, make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
+	e.hands.init()
 	e.record.init()
 	e.wanted = t.cfg.Elections
 	if t.cfg.Members == nil {
@@ -110,6 +104,7 @@ func (e *elections) start() {
 	}
 	e.refresh()
 	e.t.wg.Go(e.run)
+	e.t.wg.Go(e.ask)
 	e.t.wg.Go(e.hand)
 	e.t.wg.Go(e.tell)
 }
@@ -119,8 +114,22 @@ func (e *elections) start() {
 func (e *elections) input(f func(a *election.Arbiter, now time.Duration)) (publish bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	f(e.arbiter, time.Since(e.t.started))
+	f(e.arbiter, e.now())
 	return e.take()
+}
+
+// now is the time of an input, called with mu held. Peers whose messages wait for
+// raft are not silent: what they say next waits behind that.
+func (e *elections) now() time.Duration {
+	now := time.Since(e.t.started)
+	if e.inRaft.Load() > 0 {
+		for _, p := range *e.t.peers.Load() {
+			if p.inRaft.Load() > 0 {
+				e.arbiter.Waits(now, p.member)
+			}
+		}
+	}
+	return now
 }
 
 // take is called with mu held.
@@ -129,20 +138,25 @@ func (e *elections) take() (publish bool) {
 	for i := range out.Events {
 		e.happened(&out.Events[i])
 	}
-	if out.Inject != nil {
-		out.Release = append(out.Release, out.Inject)
+	if len(out.Release) > 0 || out.Inject != nil {
+		e.hands.add(out.Release, out.Inject, time.Since(e.t.started))
 	}
-	if len(out.Release) > 0 {
-		e.toRaft(out.Release)
-	}
-	if due := e.arbiter.Deadline(); due < e.armed {
-		e.armed = due
-		select {
-		case e.sooner <- struct{}{}:
-		default:
-		}
-	}
+	e.rearm()
 	return out.Publish
+}
+
+// rearm has run wait for a deadline that an input moved to an earlier time; run
+// finds those that moved to a later one by itself. mu is held.
+func (e *elections) rearm() {
+	due := e.arbiter.Deadline()
+	if due >= e.armed {
+		return
+	}
+	e.armed = due
+	select {
+	case e.soon <- struct{}{}:
+	default:
+	}
 }
 
 // sent takes what raft handed to Send, before it goes out; publish has to
@@ -152,7 +166,7 @@ func (e *elections) sent(msgs []*raftpb.Message) {
 		return
 	}
 	e.mu.Lock()
-	e.arbiter.Sent(time.Since(e.t.started), msgs)
+	e.arbiter.Sent(e.now(), msgs)
 	news := e.take()
 	e.mu.Unlock()
 	if news {
@@ -166,7 +180,7 @@ func (e *elections) receive(m *raftpb.Message) (pass bool) {
 		return true
 	}
 	e.mu.Lock()
-	verdict := e.arbiter.Receive(time.Since(e.t.started), m)
+	verdict := e.arbiter.Receive(e.now(), m)
 	news := e.take()
 	e.mu.Unlock()
 	if news {
@@ -181,7 +195,7 @@ func (e *elections) row(row *fabric.Row) error {
 		return nil
 	}
 	e.mu.Lock()
-	err := e.arbiter.Row(time.Since(e.t.started), row)
+	err := e.arbiter.Row(e.now(), row)
 	news := e.take()
 	e.mu.Unlock()
 	if news {
@@ -236,7 +250,7 @@ func (e *elections) appendSection(dst []byte) []byte {
 	return e.arbiter.AppendSection(dst)
 }
 
-// kick has run look at the membership now.
+// kick has ask look at the membership now.
 func (e *elections) kick() {
 	if e.wake == nil {
 		return
@@ -251,13 +265,10 @@ func (e *elections) kick() {
 func (e *elections) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	asked := time.Now()
 	for {
 		select {
 		case <-timer.C:
-		case <-e.wake:
-			asked = time.Time{}
-		case <-e.sooner:
+		case <-e.soon:
 			e.mu.Lock()
 			due := e.armed
 			e.mu.Unlock()
@@ -265,10 +276,6 @@ func (e *elections) run() {
 			continue
 		case <-e.t.ctx.Done():
 			return
-		}
-		if now := time.Now(); now.Sub(asked) >= membersEvery {
-			e.refresh()
-			asked = now
 		}
 		var due time.Duration
 		if e.input(func(a *election.Arbiter, now time.Duration) {
@@ -282,55 +289,20 @@ func (e *elections) run() {
 	}
 }
 
-// toRaft queues what goes to raft past the arbiter.
-func (e *elections) toRaft(msgs []*raftpb.Message) {
-	e.queueMu.Lock()
-	e.queue = append(e.queue, msgs...)
-	if n := len(e.queue) - maxHandQueue; n > 0 {
-		e.queue = slices.Delete(e.queue, 0, n)
-	}
-	e.queueMu.Unlock()
-	select {
-	case e.queued <- struct{}{}:
-	default:
-	}
-}
-
-// hand gives raft what was held and the words to campaign. It has a goroutine of
-// its own: raft may take its time.
-func (e *elections) hand() {
+// ask looks at the membership. It has a goroutine of its own: whoever knows the
+// members may take their time, and no deadline waits for that.
+func (e *elections) ask() {
+	tick := time.NewTicker(membersEvery)
+	defer tick.Stop()
 	for {
 		select {
-		case <-e.queued:
+		case <-tick.C:
+		case <-e.wake:
 		case <-e.t.ctx.Done():
 			return
 		}
-		e.queueMu.Lock()
-		msgs := e.queue
-		e.queue = nil
-		e.queueMu.Unlock()
-		for _, m := range msgs {
-			e.process(m)
-		}
+		e.refresh()
 	}
-}
-
-func (e *elections) process(m *raftpb.Message) {
-	ctx := e.t.ctx
-	if p := e.t.peer(types.ID(m.GetFrom())); p != nil {
-		ctx = p.ctx
-	}
-	if err := e.t.Raft.Process(ctx, m); err != nil && ctx.Err() == nil {
-		e.t.lg.Warn("failed to process Raft message", zap.Error(err))
-	}
-}
-
-// toRaft gives a message to raft, unless the arbiter keeps it.
-func (t *Transport) toRaft(ctx context.Context, m *raftpb.Message) error {
-	if !t.elections.receive(m) {
-		return nil
-	}
-	return t.Raft.Process(ctx, m)
 }
 
 // SetElections switches the arbiter of this member, now and until the next

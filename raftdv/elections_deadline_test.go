@@ -26,9 +26,9 @@ func TestDeadlineThatMoves(t *testing.T) {
 		tr.cfg = Config{ElectionTimeout: time.Second, Members: func() election.Members { return members }}.withDefaults()
 		tr.metrics = newTransportMetrics(tr)
 		e := &tr.elections
-		e.t, e.wake, e.queued, e.tellable = tr, make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
+		e.t, e.wake, e.soon, e.tellable = tr, make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
+		e.hands.init()
 		e.wanted = election.On
-		e.sooner = make(chan struct{}, 1)
 		e.record.init()
 		var err error
 		e.arbiter, err = election.New(election.Config{Self: 2, SuspectAfter: suspectAfter, Hold: holdLimit, IdleBeat: idleBeat, PreVote: true, CheckQuorum: true}, 0)

@@ -97,10 +97,16 @@ func (r *electionRecord) note(v *election.Event, now time.Time) (ended *LastElec
 			r.last = ended
 		}
 		r.led = max(r.led, v.Term)
-		clear(r.rounds)
-		r.lost, r.reason, r.nominee = 0, "", 0
+		r.begin()
 	}
 	return ended
+}
+
+// begin forgets what was seen of an election that is over, or that nobody sees to
+// its end.
+func (r *electionRecord) begin() {
+	clear(r.rounds)
+	r.lost, r.reason, r.nominee = 0, "", 0
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

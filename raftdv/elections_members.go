@@ -14,11 +14,17 @@ import (
 
 // refresh asks who the members are, and whether all voters can take part.
 func (e *elections) refresh() {
+	e.asking.Lock()
+	defer e.asking.Unlock()
 	m := e.t.cfg.Members() // outside of the lock: it is not ours
 	stock := e.stock(&m)
 	m.Stock = stock != ""
+	say := func() {}
 	publish := e.input(func(a *election.Arbiter, now time.Duration) {
 		if !sameMembers(&m, &e.members) {
+			if m.Stock != e.members.Stock {
+				e.record.begin()
+			}
 			e.members = m
 			e.record.forget(&m)
 			e.refused = a.SetMembers(now, m)
@@ -33,29 +39,35 @@ func (e *elections) refresh() {
 		}
 		if e.mode != mode {
 			e.mode = mode
+			e.record.begin() // what was seen before is no part of what comes
 			a.SetMode(now, mode)
 		}
-		e.explain(stock)
+		say = e.explain(stock)
 	})
+	say()
 	if publish {
 		e.publish()
 	}
 }
 
-// explain keeps, and says once, why elections are raft's own although they
-// should not be. mu is held.
-func (e *elections) explain(why string) {
+// explain keeps why elections are raft's own although they should not be, and
+// returns what says so, once: without the lock, as a log may take its time. mu is
+// held.
+func (e *elections) explain(why string) (say func()) {
 	if e.wanted == election.Off {
 		why = ""
 	}
 	if why == e.why {
-		return
+		return func() {}
 	}
 	e.why = why
-	if why != "" {
-		e.t.lg.Info("elections are raft's own", zap.String("local-member-id", e.t.ID.String()), zap.String("reason", why))
-	} else {
-		e.t.lg.Info("elections are arbitrated", zap.String("local-member-id", e.t.ID.String()), zap.Stringer("mode", e.wanted))
+	wanted := e.wanted
+	return func() {
+		if why != "" {
+			e.t.lg.Info("elections are raft's own", zap.String("local-member-id", e.t.ID.String()), zap.String("reason", why))
+		} else {
+			e.t.lg.Info("elections are arbitrated", zap.String("local-member-id", e.t.ID.String()), zap.Stringer("mode", wanted))
+		}
 	}
 }
 

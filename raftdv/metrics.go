@@ -75,11 +75,12 @@ type linkSource func(visit func(path string, stats fabric.StatsReporter))
 
 // newMetrics takes part in the metrics of reg. After an error everything
 // counts, and reg does not show what the error names.
-func newMetrics(reg prometheus.Registerer, local fabric.MemberID, links linkSource) (*transportMetrics, error) {
+// elections may be nil.
+func newMetrics(reg prometheus.Registerer, local fabric.MemberID, links linkSource, elections func() (electionFigures, bool)) (*transportMetrics, error) {
 	etcd, err := newEtcdNetwork(reg)
 	collector, err2 := registerOrReuse(reg, newMetricsCollector())
 	m := &transportMetrics{
-		local: local.String(), etcd: etcd, collector: collector, links: links,
+		local: local.String(), etcd: etcd, collector: collector, links: links, elections: elections,
 		peers: map[fabric.MemberID]*peerMetrics{},
 	}
 	collector.add(m)
@@ -88,8 +89,9 @@ func newMetrics(reg prometheus.Registerer, local fabric.MemberID, links linkSour
 
 // close ends the series of this transport.
 func (m *transportMetrics) close() {
-	m.collector.remove(m)
-	m.collector.elections.forget(m.local)
+	if last := m.collector.remove(m); last {
+		m.collector.elections.forget(m.local)
+	}
 	for _, p := range m.snapshot() {
 		p.close()
 	}

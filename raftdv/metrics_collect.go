@@ -83,10 +83,12 @@ func (c *metricsCollector) add(m *transportMetrics) {
 	c.transports = append(c.transports, m)
 }
 
-func (c *metricsCollector) remove(m *transportMetrics) {
+// remove reports whether m was the last one of its member.
+func (c *metricsCollector) remove(m *transportMetrics) (last bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.transports = slices.DeleteFunc(c.transports, func(x *transportMetrics) bool { return x == m })
+	return !slices.ContainsFunc(c.transports, func(x *transportMetrics) bool { return x.local == m.local })
 }
 
 // Describe implements prometheus.Collector.

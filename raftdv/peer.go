@@ -41,6 +41,8 @@ type peer struct {
 	offFabric atomic.Int64
 	refusedAt atomic.Int64 // of the last log line about a refusal
 	proving   atomic.Bool
+	// inRaft counts the peer's messages that raft has not taken yet.
+	inRaft atomic.Int32
 
 	rowMu   sync.Mutex // guards the fields below
 	rows    *RowReader

@@ -33,7 +33,7 @@ func (c *sendConn) readAcks(buffered []byte) {
 }
 
 func readError(err error) error {
-	if errors.Is(err, io.EOF) {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) { // the latter: within a record of TLS
 		return ErrHungUp
 	}
 	return err

@@ -236,6 +236,18 @@ func (a *Arbiter) Heard(now time.Duration, id fabric.MemberID) {
 	a.stepIfDue()
 }
 
+// Waits: a message of this peer waits for the own raft, and whatever it says next
+// behind that. It is not silent.
+func (a *Arbiter) Waits(now time.Duration, id fabric.MemberID) {
+	a.begin(now)
+	if p := a.peer(id); p != nil && !p.down {
+		p.last, p.moved = now, now
+	}
+}
+
+// Patience is the one in force.
+func (a *Arbiter) Patience() time.Duration { return a.cfg.Patience }
+
 // Down takes a port's word that a peer is gone: it is suspected at once, until
 // Up, or until a sign of life that cannot have been under way since: one that
 // is Patience later.
@@ -389,14 +401,19 @@ func (a *Arbiter) Position(now time.Duration, term, lastTerm, lastIndex uint64) 
 
 // AppendSection appends this package's row section, with its header.
 func (a *Arbiter) AppendSection(dst []byte) []byte {
-	a.show()
-	return a.shown.append(dst)
+	s := a.section() // whatever is new in it may go to one member only: it stays news
+	return s.append(dst)
 }
 
 // show makes the section, and reports whether it has news.
 func (a *Arbiter) show() (news bool) {
-	was, s := a.shown, &a.shown
-	*s = section{
+	was := a.shown
+	a.shown = a.section()
+	return a.shown.news(&was)
+}
+
+func (a *Arbiter) section() (s section) {
+	s = section{
 		claim: a.claim, endorses: a.endorses, progress: a.progress, transfer: a.transfer,
 		lower: a.pos.lower, upper: a.pos.high(), pace: a.cfg.Patience, ids: a.ids,
 	}
@@ -417,7 +434,7 @@ func (a *Arbiter) show() (news bool) {
 			s.heard |= 1 << i
 		}
 	}
-	return s.news(&was)
+	return s
 }
 
 // messageSize is what a message counts in MaxHeldBytes.

@@ -222,6 +222,9 @@ func (a *Arbiter) seal() {
 		}
 	case !wanted:
 		a.sealed = false
+		if a.claim.kind == claimLead && !a.suspects {
+			a.electing = false // the leader lives
+		}
 	}
 }
 
