@@ -25,6 +25,7 @@ func TestDeadlineThatMoves(t *testing.T) {
 		members := election.Members{Voters: []fabric.MemberID{1, 2, 3}}
 		tr.cfg = Config{ElectionTimeout: time.Second, Members: func() election.Members { return members }}.withDefaults()
 		tr.metrics = newTransportMetrics(tr)
+		defer tr.metrics.close()
 		e := &tr.elections
 		e.t, e.wake, e.soon, e.tellable = tr, make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 		e.hands.init()
