@@ -3,6 +3,7 @@ package raftdv
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -20,12 +21,12 @@ const maxHandQueue = 4096
 // handQueue holds what goes to raft past the goroutines that receive: what the
 // arbiter has released, and its own words to campaign.
 type handQueue struct {
-	mu    sync.Mutex
-	items []handItem
-	// busy: something is queued, or is being handed over; drained is closed when
-	// that ends, nil if nobody waits for it.
-	busy    bool
-	drained chan struct{}
+	// busy: something is queued, or is being handed over. It changes under mu, and
+	// is read for each message that passes.
+	busy    atomic.Bool
+	mu      sync.Mutex // guards the fields below
+	items   []handItem
+	drained chan struct{} // closed when busy ends, nil if nobody waits for that
 	queued  chan struct{} // holds one: items is not empty
 }
 
@@ -48,7 +49,7 @@ func (q *handQueue) add(released []*raftpb.Message, campaign *raftpb.Message, no
 	if n := len(q.items) - maxHandQueue; n > 0 {
 		q.items = append(q.items[:0], q.items[n:]...)
 	}
-	q.busy = true
+	q.busy.Store(true)
 	q.mu.Unlock()
 	select {
 	case q.queued <- struct{}{}:
@@ -62,7 +63,7 @@ func (q *handQueue) next() (items []handItem) {
 	defer q.mu.Unlock()
 	items, q.items = q.items, nil
 	if len(items) == 0 {
-		q.busy = false
+		q.busy.Store(false)
 		if q.drained != nil {
 			close(q.drained)
 			q.drained = nil
@@ -74,9 +75,12 @@ func (q *handQueue) next() (items []handItem) {
 // empty returns a channel that is closed when all that is queued now is handed
 // over, nil if nothing is queued.
 func (q *handQueue) empty() <-chan struct{} {
+	if !q.busy.Load() {
+		return nil
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.busy && q.drained == nil {
+	if q.busy.Load() && q.drained == nil {
 		q.drained = make(chan struct{})
 	}
 	return q.drained
