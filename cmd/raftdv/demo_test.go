@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -88,8 +89,15 @@ func TestDemoFailsWhenAWriteIsLost(t *testing.T) {
 	}
 }
 
+// deleteTries bounds how often it is tried to delete a key, deleteTry each of them.
+const (
+	deleteTries = 10
+	deleteTry   = time.Second
+)
+
 // deleteOne deletes a key. The demo kills the leader meanwhile: what fails then is
-// done again.
+// done again. It may have been done although the answer is lost, and the demo may have
+// found it and ended: whether it was is for the caller to see.
 func deleteOne(t *testing.T, endpoints []string) {
 	cli, err := clientv3.New(clientv3.Config{Endpoints: endpoints})
 	if err != nil {
@@ -102,14 +110,14 @@ func deleteOne(t *testing.T, endpoints []string) {
 	if err != nil || len(resp.Kvs) != 1 {
 		t.Fatalf("no key to delete: %v", err)
 	}
-	for {
+	for range deleteTries {
+		ctx, cancel := context.WithTimeout(ctx, deleteTry)
 		_, err := cli.Delete(ctx, string(resp.Kvs[0].Key))
+		cancel()
 		if err == nil {
 			return
 		}
-		if ctx.Err() != nil {
-			t.Fatal(err)
-		}
+		t.Log(err)
 	}
 }
 
