@@ -23,22 +23,16 @@ func TestDeadlineThatMoves(t *testing.T) {
 		tr := &Transport{ID: types.ID(2), started: time.Now(), ctx: ctx, cancel: cancel, lg: zap.NewNop()}
 		tr.peers.Store(&map[types.ID]*peer{1: {}, 3: {}})
 		members := election.Members{Voters: []fabric.MemberID{1, 2, 3}}
-		tr.cfg = Config{ElectionTimeout: time.Second, Members: func() election.Members { return members }}.withDefaults()
+		tr.cfg = Config{ElectionTimeout: time.Second, Elections: election.On, Members: func() election.Members { return members }, PreVote: true, CheckQuorum: true,
+			Position: func() (term, lastTerm, lastIndex uint64) { return 5, 5, 10 }}.withDefaults()
 		tr.metrics = newTransportMetrics(tr)
 		defer tr.metrics.close()
 		e := &tr.elections
-		e.t, e.wake, e.soon, e.tellable = tr, make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
-		e.hands.init()
-		e.wanted = election.On
-		e.record.init()
-		var err error
-		e.arbiter, err = election.New(election.Config{Self: 2, SuspectAfter: suspectAfter, Hold: holdLimit, IdleBeat: idleBeat, PreVote: true, CheckQuorum: true}, 0)
-		if err != nil {
+		if err := e.init(tr); err != nil {
 			t.Fatal(err)
 		}
 		e.refresh()
 		e.input(func(a *election.Arbiter, now time.Duration) {
-			a.Position(now, 5, 5, 10)
 			a.Up(now, 1)
 			a.Up(now, 3)
 		})

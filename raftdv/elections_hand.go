@@ -26,6 +26,7 @@ type handQueue struct {
 	busy    atomic.Bool
 	mu      sync.Mutex // guards the fields below
 	items   []handItem
+	lost    int           // since next told of it
 	drained chan struct{} // closed when busy ends, nil if nobody waits for that
 	queued  chan struct{} // holds one: items is not empty
 }
@@ -48,6 +49,7 @@ func (q *handQueue) add(released []*raftpb.Message, campaign *raftpb.Message, no
 	}
 	if n := len(q.items) - maxHandQueue; n > 0 {
 		q.items = append(q.items[:0], q.items[n:]...)
+		q.lost += n
 	}
 	q.busy.Store(true)
 	q.mu.Unlock()
@@ -57,11 +59,12 @@ func (q *handQueue) add(released []*raftpb.Message, campaign *raftpb.Message, no
 	}
 }
 
-// next returns what is queued; with nothing it says that all is handed over.
-func (q *handQueue) next() (items []handItem) {
+// next returns what is queued, and how many were lost since it was asked last;
+// with nothing it says that all is handed over.
+func (q *handQueue) next() (items []handItem, lost int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	items, q.items = q.items, nil
+	items, lost, q.items, q.lost = q.items, q.lost, nil, 0
 	if len(items) == 0 {
 		q.busy.Store(false)
 		if q.drained != nil {
@@ -69,7 +72,7 @@ func (q *handQueue) next() (items []handItem) {
 			q.drained = nil
 		}
 	}
-	return items
+	return items, lost
 }
 
 // empty returns a channel that is closed when all that is queued now is handed
@@ -95,7 +98,11 @@ func (e *elections) hand() {
 		case <-e.t.ctx.Done():
 			return
 		}
-		for items := e.hands.next(); len(items) > 0; items = e.hands.next() {
+		for items, lost := e.hands.next(); len(items) > 0; items, lost = e.hands.next() {
+			if lost > 0 {
+				e.t.lg.Warn("messages that were held are lost, as raft takes none: is its loop or its disk stuck?",
+					zap.String("local-member-id", e.t.ID.String()), zap.Int("lost", lost))
+			}
 			for _, it := range items {
 				if !it.campaign || e.campaigns(it.at) {
 					e.process(it.m)

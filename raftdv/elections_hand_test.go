@@ -19,6 +19,12 @@ func TestHandQueueIsBounded(t *testing.T) {
 	if first, last := q.items[0].m.GetTerm(), q.items[maxHandQueue-1].m.GetTerm(); first != 10 || last != maxHandQueue+9 {
 		t.Errorf("terms %d to %d are left", first, last)
 	}
+	if _, lost := q.next(); lost != 10 {
+		t.Errorf("%d are told as lost", lost)
+	}
+	if _, lost := q.next(); lost != 0 {
+		t.Errorf("%d are told as lost once more", lost)
+	}
 }
 
 // Who waits for the queue goes on when the last one taken from it is handed over,
@@ -39,14 +45,14 @@ func TestHandQueueIsDrained(t *testing.T) {
 			return false
 		}
 	}
-	if items := q.next(); len(items) != 2 || items[0].campaign || !items[1].campaign || done() {
+	if items, _ := q.next(); len(items) != 2 || items[0].campaign || !items[1].campaign || done() {
 		t.Fatalf("%+v, drained: %v", items, done())
 	}
 	q.add([]*raftpb.Message{{}}, nil, 0)
-	if items := q.next(); len(items) != 1 || done() {
+	if items, _ := q.next(); len(items) != 1 || done() {
 		t.Fatalf("%+v, drained: %v", items, done())
 	}
-	if items := q.next(); len(items) != 0 || !done() || q.empty() != nil {
+	if items, _ := q.next(); len(items) != 0 || !done() || q.empty() != nil {
 		t.Errorf("%+v, drained: %v, waited for: %v", items, done(), q.empty() != nil)
 	}
 }

@@ -298,18 +298,25 @@ func TestFailuresAreForgottenByAll(t *testing.T) {
 	}
 }
 
-// The same four, of which each two know of failures that the others do not know of.
-//
-//	2 and 3 endorse 2; 4 and 5 endorse 4
-//	2 and 3 begin attempt 2 without exclusions, with 2
-//	4 and 5 see that, move on with theirs, and endorse 4 again
-func TestSplitEndsForThoseThatFollow(t *testing.T) {
+// divided is six members of which two die, and of the others each two know of
+// failures of the other two.
+func divided(t *testing.T) *table {
 	b := steady(t, On, voters(1, 2, 3, 4, 5, 6), 1, 2, 3, 4, 5, 6)
 	for i, a := range b.arbs[1:5] {
 		a.excluded = [][]fabric.MemberID{{4, 5}, {2, 3}}[i/2]
 	}
 	b.kill(5)
 	b.kill(0)
+	return b
+}
+
+// The same four, of which each two know of failures that the others do not know of.
+//
+//	2 and 3 endorse 2; 4 and 5 endorse 4
+//	2 and 3 begin attempt 2 without exclusions, with 2
+//	4 and 5 see that, move on with theirs, and endorse 4 again
+func TestSplitEndsForThoseThatFollow(t *testing.T) {
+	b := divided(t)
 	b.pass(2 * ms)
 	if two, four := b.arbs[2].endorses.nominee, b.arbs[4].endorses.nominee; two != 2 || four != 4 {
 		t.Fatalf("3 endorses %d, 5 endorses %d", two, four)

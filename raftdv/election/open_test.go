@@ -128,12 +128,7 @@ func TestAttemptsEnd(t *testing.T) {
 // Of six two are dead, so that all others have to agree; in one attempt two endorse
 // 2, and two 4. All see that: nobody can be nominated in it, and nobody moves.
 func TestSplitIsSeen(t *testing.T) {
-	b := steady(t, On, voters(1, 2, 3, 4, 5, 6), 1, 2, 3, 4, 5, 6)
-	for i, a := range b.arbs[1:5] {
-		a.excluded = [][]fabric.MemberID{{4, 5}, {2, 3}}[i/2]
-	}
-	b.kill(5)
-	b.kill(0)
+	b := divided(t)
 	b.pass(b.arbs[1].cfg.Settle + 2*ms)
 	if b.arbs[1].peer(4).history[0].nominee == 0 || b.arbs[3].peer(2).history[0].nominee == 0 {
 		t.Fatal("the words are not seen")
@@ -206,21 +201,32 @@ func TestPaceAfterALonelyStart(t *testing.T) {
 	}
 }
 
+// thirdAttempt kills the leader and lets two nominees fail: 5 endorses 4.
+func (b *table) thirdAttempt() (giver, nominee *Arbiter) {
+	b.t.Helper()
+	b.kill(0)
+	b.pass(55 * ms)
+	b.down[1], b.down[2] = true, true // their words would nominate 4 at once
+	giver, nominee = b.arbs[4], b.arbs[3]
+	for range maxHoldOfTests / ms {
+		if giver.endorses == (endorsement{5, 3, 4}) {
+			return giver, nominee
+		}
+		b.pass(ms)
+	}
+	b.t.Fatalf("5 endorses %+v", giver.endorses)
+	return nil, nil
+}
+
+// maxHoldOfTests is longer than an election of the default settings lasts.
+const maxHoldOfTests = 200 * ms
+
 // A loop that was late by half a Patience gives up its word, and gives no other one for
 // a Patience. In the third attempt its nominee counts on the old one for twice as long.
 func TestLateWordOfALaterAttempt(t *testing.T) {
 	b := steady(t, On, voters(1, 2, 3, 4, 5), 1, 2, 3, 4, 5)
-	b.kill(0)
-	b.pass(55 * ms)
-	b.down[1], b.down[2] = true, true // their words would nominate 4 at once
-	for b.arbs[4].endorses.attempt < 3 {
-		b.pass(ms)
-	}
-	a, nominee := b.arbs[4], b.arbs[3]
+	a, nominee := b.thirdAttempt()
 	was, given := a.endorses, a.endorseAt
-	if was != (endorsement{5, 3, 4}) {
-		t.Fatalf("5 endorses %+v", was)
-	}
 	b.down[4] = true
 	a.wakeAt = b.now + ms // something was due
 	b.now += a.cfg.Patience/2 + 2*ms
@@ -238,13 +244,7 @@ func TestWordOutlivesGivingUp(t *testing.T) {
 	b := steady(t, On, voters(1, 2, 3, 4, 5, 6, 7), 1, 2, 3, 4, 5, 6, 7)
 	b.kill(5)
 	b.pass(50 * ms)
-	b.kill(0)
-	b.pass(55 * ms)
-	b.down[1], b.down[2] = true, true // their words would nominate 4 at once
-	for b.arbs[4].endorses.attempt < 3 {
-		b.pass(ms)
-	}
-	a, nominee := b.arbs[4], b.arbs[3]
+	a, nominee := b.thirdAttempt()
 	was, given := a.endorses, a.endorseAt
 	a.sealedAt = b.now - a.cfg.Hold + ms
 	b.pass(2 * ms)
