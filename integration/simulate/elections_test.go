@@ -465,6 +465,50 @@ func TestElectorLoses(t *testing.T) {
 	}
 }
 
+// TestElectorLosesTheRightOne: an arbiter tells of whom and of which term what it
+// discards was. Of two such messages it is the one whose time is up, though it
+// came later, at a quicker pace; and if that was a wrong guess, the word that it
+// is released after all mends it.
+func TestElectorLosesTheRightOne(t *testing.T) {
+	c := acting(t, Config{Seed: 2, Members: 5})
+	c.net.Advance(time.Second)
+	n := c.members[3].node
+	e := n.arb.(*elector)
+	keep := func(kind raftpb.MessageType, from uint64, pace int64) *raftpb.Message {
+		m := &raftpb.Message{Type: kind.Enum(), From: &from, To: new(uint64(4)), Term: new(n.term), Reject: new(true)}
+		n.kept = append(n.kept, keptMessage{m, n.m.clock(), pace})
+		e.held = append(e.held, heldMessage{m, n.m.clock() + time.Duration(pace)*electionHold})
+		return m
+	}
+	discard := election.Output{Events: []election.Event{{Kind: election.EventDiscarded, Member: 5, Term: n.term}}}
+	left := func(want ...*raftpb.Message) {
+		t.Helper()
+		c.checks.look()
+		is := func(h heldMessage, m *raftpb.Message) bool { return h.m == m }
+		if len(n.kept) != len(want) || !slices.EqualFunc(e.held, want, is) || c.report.Failed() {
+			t.Fatalf("%d kept, %d held, want %d, %v", len(n.kept), len(e.held), len(want), c.report.Failures)
+		}
+	}
+	slow := keep(raftpb.MsgPreVote, 5, 8)
+	c.net.Advance(2 * electionHold)
+	keep(raftpb.MsgPreVote, 5, 1) // quick
+	other := keep(raftpb.MsgPreVote, 3, 8)
+	c.net.Advance(electionHold)
+	e.do(discard, false)
+	left(slow, other)
+	c.net.Advance(electionHold + time.Millisecond)
+	left(slow, other)
+
+	grant := keep(raftpb.MsgPreVoteResp, 5, 1)
+	e.do(discard, false)
+	left(slow, other)
+	e.do(election.Output{Release: []*raftpb.Message{grant}}, false)
+	left(other)
+	if len(e.guessed) != 0 {
+		t.Errorf("%d guesses are open", len(e.guessed))
+	}
+}
+
 // TestComplaint: what an arbiter refuses makes the run fail.
 func TestComplaint(t *testing.T) {
 	c, a, _ := bench(t)

@@ -26,9 +26,16 @@ func Elections(mode election.Mode) func(Host) Arbiter {
 
 // elector drives an election.Arbiter.
 type elector struct {
-	h    Host
-	arb  *election.Arbiter
-	held []*raftpb.Message // by Receive's verdict, and not released
+	h       Host
+	arb     *election.Arbiter
+	held    []heldMessage // by Receive's verdict, neither released nor lost
+	guessed []heldMessage // taken for lost, when others might have been meant as well
+}
+
+// heldMessage is one that the arbiter has to release or lose before until.
+type heldMessage struct {
+	m     *raftpb.Message
+	until time.Duration
 }
 
 // What the defaults of the arbiters' settings are: how long they hold messages,
@@ -66,7 +73,12 @@ func (e *elector) Receive(m *raftpb.Message) bool {
 	case election.Pass:
 		e.h.Step(m)
 	case election.Hold:
-		e.held = append(e.held, m)
+		st := e.arb.State()
+		limit := st.Hold
+		if m.GetType() == raftpb.MsgPreVoteResp {
+			limit = st.Patience / 2
+		}
+		e.held = append(e.held, heldMessage{m, e.h.Now() + limit})
 	case election.Discard:
 		e.h.Drop(m)
 		e.do(e.arb.Take(), true)
@@ -135,13 +147,15 @@ func (e *elector) do(out election.Output, discarded bool) {
 	if discarded {
 		events = events[:len(events)-1]
 	}
+	for _, m := range out.Release {
+		e.released(m)
+	}
 	for _, ev := range events {
 		if ev.Kind == election.EventDiscarded {
-			e.lose(ev)
+			e.lose(uint64(ev.Member), ev.Term)
 		}
 	}
 	for _, m := range out.Release {
-		e.held = slices.DeleteFunc(e.held, func(h *raftpb.Message) bool { return h == m })
 		e.h.Step(m)
 	}
 	if out.Inject != nil {
@@ -156,21 +170,46 @@ func (e *elector) do(out election.Output, discarded bool) {
 	e.h.WakeAt(e.arb.Deadline())
 }
 
-// lose drops the campaign that an event calls discarded, the oldest if there are
-// a pre-vote and a vote of one term.
-func (e *elector) lose(ev election.Event) {
-	for i, m := range e.held {
-		if isCampaign(m) && m.GetFrom() == uint64(ev.Member) && m.GetTerm() == ev.Term {
-			e.held = slices.Delete(e.held, i, i+1)
-			e.h.Drop(m)
-			return
-		}
+// released: if m was taken for lost, it was another message that was.
+func (e *elector) released(m *raftpb.Message) {
+	is := func(h heldMessage) bool { return h.m == m }
+	e.held = slices.DeleteFunc(e.held, is)
+	if i := slices.IndexFunc(e.guessed, is); i >= 0 {
+		e.guessed = slices.Delete(e.guessed, i, i+1)
+		e.lose(m.GetFrom(), m.GetTerm())
 	}
 }
 
-func isCampaign(m *raftpb.Message) bool {
+// lose drops what an event calls discarded. Of several of that sender and term
+// it takes the one that may be held for the shortest time: if it was another one,
+// the arbiter releases or loses the one that was taken before it is too late for
+// the other.
+func (e *elector) lose(from, term uint64) {
+	meant, n := -1, 0
+	for i, h := range e.held {
+		if m := h.m; mayBeLost(m) && m.GetFrom() == from && m.GetTerm() == term {
+			n++
+			if meant < 0 || h.until < e.held[meant].until {
+				meant = i
+			}
+		}
+	}
+	if meant < 0 {
+		return
+	}
+	h := e.held[meant]
+	if n > 1 {
+		now := e.h.Now()
+		e.guessed = append(slices.DeleteFunc(e.guessed, func(g heldMessage) bool { return g.until < now }), h)
+	}
+	e.held = slices.Delete(e.held, meant, meant+1)
+	e.h.Drop(h.m)
+}
+
+// mayBeLost: an arbiter discards campaigns, and grants of pre-votes.
+func mayBeLost(m *raftpb.Message) bool {
 	switch m.GetType() {
-	case raftpb.MsgVote, raftpb.MsgPreVote, raftpb.MsgTimeoutNow:
+	case raftpb.MsgVote, raftpb.MsgPreVote, raftpb.MsgTimeoutNow, raftpb.MsgPreVoteResp:
 		return true
 	}
 	return false
