@@ -492,20 +492,20 @@ func TestElectorLosesTheRightOne(t *testing.T) {
 	slow := keep(raftpb.MsgPreVote, 5, 8)
 	c.net.Advance(2 * electionHold)
 	keep(raftpb.MsgPreVote, 5, 1) // quick
-	other := keep(raftpb.MsgPreVote, 3, 8)
+	other, third := keep(raftpb.MsgPreVote, 3, 8), keep(raftpb.MsgPreVote, 5, 8)
 	c.net.Advance(electionHold)
 	e.do(discard, false)
-	left(slow, other)
+	left(slow, other, third)
 	c.net.Advance(electionHold + time.Millisecond)
-	left(slow, other)
+	left(slow, other, third)
 
 	grant := keep(raftpb.MsgPreVoteResp, 5, 1)
 	e.do(discard, false)
-	left(slow, other)
+	left(slow, other, third)
 	e.do(election.Output{Release: []*raftpb.Message{grant}}, false)
-	left(other)
-	if len(e.guessed) != 0 {
-		t.Errorf("%d guesses are open", len(e.guessed))
+	left(other, third)
+	if len(e.guessed) != 1 || e.guessed[0].m != slow {
+		t.Errorf("%d guesses are open, want that of the slow one", len(e.guessed))
 	}
 }
 
