@@ -85,6 +85,7 @@ func (p *peer) dialLoop() {
 		} else {
 			select {
 			case <-done:
+				p.doubt.over()
 			case <-p.ctx.Done():
 				return
 			}
@@ -140,6 +141,9 @@ func (p *peer) dial() (done <-chan struct{}, err error) {
 	s := controlStream{ours: ours, theirs: theirs, tls: u.Scheme == "https" || u.Scheme == "unixs", sealed: resp.TLS != nil, tlsState: resp.TLS}
 	s.proven = len(ours.Proof) > 0 && ours.ProofFor == theirs.Incarnation
 	s.secret, s.noSide = s.deriveSecret(priv, request, resp.Header.Get(helloHeader))
+	if p.doubt.answered(theirs.Incarnation) {
+		p.t.elections.gone(p.member)
+	}
 	return p.attachIncoming(&upgradedConn{resp.Body.(io.ReadWriteCloser), nc, cancel}, s)
 }
 
@@ -188,6 +192,14 @@ func (p *peer) roundTrip(ctx context.Context, u url.URL, request, prove string) 
 
 // checkAnswer turns every answer but a good one into an error.
 func (p *peer) checkAnswer(resp *http.Response) (*hello, error) {
+	theirs, err := p.readAnswer(resp)
+	if err != nil {
+		return nil, &answerError{err}
+	}
+	return theirs, nil
+}
+
+func (p *peer) readAnswer(resp *http.Response) (*hello, error) {
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		if _, ok := resp.Body.(io.ReadWriteCloser); !ok {
 			return nil, fmt.Errorf("peer %s: connection cannot be written to after the upgrade", p.id)
@@ -202,6 +214,8 @@ func (p *peer) checkAnswer(resp *http.Response) (*hello, error) {
 		return nil, ErrMemberRemoved
 	case resp.Header.Get(versionHeader) == "" && resp.StatusCode == http.StatusNotFound:
 		return nil, ErrNotDV
+	case resp.StatusCode == http.StatusConflict:
+		return nil, fmt.Errorf("%w: %s", errConnected, reason)
 	case resp.StatusCode == http.StatusNotFound:
 		return nil, fmt.Errorf("peer %s failed to find local node %s", p.id, p.t.ID)
 	case reason == rafthttp.ErrClusterIDMismatch.Error():
@@ -224,6 +238,9 @@ func (t *Transport) reportRemoved() {
 func (p *peer) dialFailed(err error) {
 	if p.ctx.Err() != nil {
 		return
+	}
+	if p.doubt.failed(err) {
+		p.t.elections.gone(p.member)
 	}
 	p.deactivate(err)
 	if changed := p.noteDialError(err); changed {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -13,7 +12,6 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/raftdv/dv/fabric"
-	"github.com/raftdv/dv/fabric/stream"
 	"github.com/raftdv/dv/raftdv/election"
 )
 
@@ -207,21 +205,14 @@ func (e *elections) row(row *fabric.Row) error {
 	return nil
 }
 
-// gone takes the end of the connection that a peer's frames came in on.
-func (e *elections) gone(id fabric.MemberID, why error) {
-	if e.off.Load() || !closedByPeer(why) {
+// gone: a peer's process has ended.
+func (e *elections) gone(id fabric.MemberID) {
+	if e.off.Load() {
 		return
 	}
 	if e.input(func(a *election.Arbiter, now time.Duration) { a.Down(now, id) }) {
 		e.publish()
 	}
-}
-
-// closedByPeer: the peer's end was closed, which the kernel also does for a
-// process that died. Silence, and whatever this member did itself, is no word
-// of the peer's.
-func closedByPeer(why error) bool {
-	return errors.Is(why, stream.ErrHungUp) || errors.Is(why, syscall.ECONNRESET) || errors.Is(why, syscall.EPIPE)
 }
 
 // back: a peer can be reached (again).

@@ -16,7 +16,6 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/raftdv/dv/fabric"
-	"github.com/raftdv/dv/fabric/stream"
 	"github.com/raftdv/dv/raftdv/election"
 )
 
@@ -266,7 +265,7 @@ func TestReleasedBeforeLater(t *testing.T) {
 	e := &n.dv.elections
 	_, third := lead(t, e)
 	eventually(t, "it holds what the leader sends", func() bool {
-		e.gone(2, stream.ErrHungUp) // what passed was a sign of life
+		e.gone(2) // what passed was a sign of life
 		now := 3*time.Second + time.Since(n.dv.started)
 		third.version++
 		third.Row(now, &fabric.Row{Owner: 1, Incarnation: 1, Version: third.version, Sections: e.appendSection(nil)})
@@ -449,7 +448,7 @@ func TestRemovedMemberIsNotHeard(t *testing.T) {
 		LogTerm: new(uint64(5)), Index: new(uint64(10)), Context: []byte("CampaignTransfer"),
 	}
 	e := &n.dv.elections
-	e.gone(2, stream.ErrHungUp) // else it is held back for the leader's sake
+	e.gone(2) // else it is held back for the leader's sake
 	if err := (innerRaft{n.dv}).Process(t.Context(), vote); err == nil {
 		t.Fatal("raft took it, or it is held")
 	}

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -21,7 +20,6 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/raftdv/dv/fabric"
-	"github.com/raftdv/dv/fabric/stream"
 	"github.com/raftdv/dv/raftdv/election"
 )
 
@@ -444,20 +442,6 @@ func TestShortElectionTimeout(t *testing.T) {
 	e := nodes[0].dv.State().Elections
 	if e.Mode != "off" || !strings.Contains(e.Why, "100ms is below 300ms") {
 		t.Errorf("%+v", e)
-	}
-}
-
-// What counts as the peer's own end of a connection.
-func TestClosedByPeer(t *testing.T) {
-	end := func(err error) error { return &stream.EndError{Peer: 1, Direction: stream.Receiving, Err: err} }
-	for err, want := range map[error]bool{
-		stream.ErrHungUp: true, syscall.ECONNRESET: true, syscall.EPIPE: true, syscall.ETIMEDOUT: false,
-		stream.ErrReplaced: false, stream.ErrRestarted: false, stream.ErrSilent: false, stream.ErrRemoved: false, fabric.ErrClosed: false,
-		stream.ErrForgedAck: false, fabric.ErrTimeout: false,
-	} {
-		if got := closedByPeer(end(err)); got != want {
-			t.Errorf("%v: closed by the peer %v", err, got)
-		}
 	}
 }
 

@@ -41,6 +41,7 @@ type peer struct {
 	offFabric atomic.Int64
 	refusedAt atomic.Int64 // of the last log line about a refusal
 	proving   atomic.Bool
+	doubt     doubt
 	// inRaft counts the peer's messages that raft has not taken yet.
 	inRaft atomic.Int32
 

@@ -141,7 +141,9 @@ func (t *Transport) openStream(h fabric.Handler) (*stream.Port, error) {
 // of the others shows as a change of path.
 func (t *Transport) streamEnded(id fabric.MemberID, d stream.Direction, why error) {
 	if d == stream.Receiving && t.ctx.Err() == nil {
-		t.elections.gone(id, why)
+		if p := t.peer(types.ID(id)); p != nil && isClosed(why) {
+			p.doubt.closed.Store(true)
+		}
 		t.lg.Info("lost control stream with peer", zap.String("local-member-id", t.ID.String()),
 			zap.String("remote-peer-id", types.ID(id).String()), zap.Error(why))
 	}
