@@ -286,9 +286,9 @@ func TestLateLoopStartsAnew(t *testing.T) {
 		if c.heard != 0 {
 			heard = now.Add(-c.heard)
 		}
-		tr.late.Store(0)
+		tr.late.clear()
 		if c.late != 0 {
-			tr.late.Store(now.Add(-c.late).UnixNano())
+			tr.late.set(now.Add(-c.late))
 		}
 		if got := p.fresh(heard); got != c.want {
 			t.Errorf("%s: fresh is %v", c.name, got)

@@ -107,6 +107,6 @@ func (p *peer) met() bool { return p.speaks.Load() != 0 }
 // overRafthttp: no fabric has reached the peer for a while, and rafthttp does.
 // Only for a while: when a process ends, rafthttp may be the last to notice.
 func (p *peer) overRafthttp() bool {
-	off := p.offFabric.Load()
-	return off != 0 && time.Since(time.Unix(0, off)) > p.t.cfg.StockRetry && !p.t.inner.ActiveSince(p.id).IsZero()
+	_, off := p.offFabric.get()
+	return off && !p.offFabric.within(p.t.cfg.StockRetry) && !p.t.inner.ActiveSince(p.id).IsZero()
 }

@@ -470,13 +470,13 @@ func TestRowToAll(t *testing.T) {
 		}
 		return on
 	}
-	long := time.Now().Add(-2 * settleTime).UnixNano()
-	second.moved.Store(time.Now().Add(time.Hour).UnixNano())
-	third.moved.Store(long)
+	long := time.Now().Add(-2 * settleTime)
+	second.moved.set(time.Now().Add(time.Hour))
+	third.moved.set(long)
 	if got := prompts(); !slices.Equal(got[udp], []fabric.MemberID{2, 3}) || !slices.Equal(got[str], []fabric.MemberID{2}) {
 		t.Errorf("after a change of the path to 2: %v", got)
 	}
-	second.moved.Store(long)
+	second.moved.set(long)
 	second.speaks.Store(uint64(FeatureRowAcks))
 	if got := prompts(); !slices.Equal(got[udp], []fabric.MemberID{3}) || len(got[str]) != 0 {
 		t.Errorf("2 knows no elections: %v", got)
@@ -497,11 +497,11 @@ func TestOverRafthttp(t *testing.T) {
 	if p.overRafthttp() {
 		t.Error("a peer on a fabric")
 	}
-	p.offFabric.Store(time.Now().UnixNano())
+	p.offFabric.set(time.Now())
 	if p.overRafthttp() {
 		t.Error("a peer that has just lost its fabric")
 	}
-	p.offFabric.Store(time.Now().Add(-2 * time.Hour).UnixNano())
+	p.offFabric.set(time.Now().Add(-2 * time.Hour))
 	if !p.overRafthttp() {
 		t.Error("a peer without a fabric for two hours, which rafthttp reaches, is not counted as stock")
 	}

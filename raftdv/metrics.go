@@ -63,7 +63,7 @@ type transportMetrics struct {
 	collector *metricsCollector
 	links     linkSource
 	elections func() (electionFigures, bool) // nil: there is nothing to tell
-	sampled   atomic.Int64                   // when RTTs were observed last, in ns
+	sampled   instant                        // when RTTs were observed last
 
 	mu    sync.Mutex // guards the map
 	peers map[fabric.MemberID]*peerMetrics
@@ -109,8 +109,7 @@ const rttSampleEvery = time.Second
 // sample observes the links' round-trip times, at most every rttSampleEvery
 // however often it is called.
 func (m *transportMetrics) sample(now time.Time) {
-	last := m.sampled.Load()
-	if now.UnixNano()-last < int64(rttSampleEvery) || !m.sampled.CompareAndSwap(last, now.UnixNano()) {
+	if !m.sampled.every(now, rttSampleEvery) {
 		return
 	}
 	m.visitLinks(func(p *peerMetrics, path string, l *fabric.LinkStats) {

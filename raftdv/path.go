@@ -47,7 +47,7 @@ func (t *Transport) watch() {
 		}
 		now := time.Now()
 		if now.Sub(last) > t.cfg.ControlTimeout/2 {
-			t.late.Store(now.UnixNano())
+			t.late.set(now)
 		}
 		last = now
 		for _, p := range *t.peers.Load() {
@@ -75,7 +75,7 @@ func (p *peer) fresh(heard time.Time) bool {
 	if heard.IsZero() {
 		return false
 	}
-	if late := time.Unix(0, p.t.late.Load()); heard.Before(late) && late.Sub(heard) < maxLate {
+	if late, ok := p.t.late.get(); ok && heard.Before(late) && late.Sub(heard) < maxLate {
 		heard = late
 	}
 	return time.Since(heard) < p.t.cfg.ControlTimeout
@@ -134,11 +134,11 @@ func (p *peer) choosePath(why error) (changed bool) {
 	if before == next {
 		return false
 	}
-	p.moved.Store(time.Now().UnixNano())
+	p.moved.set(time.Now())
 	if next >= 0 {
-		p.offFabric.Store(0)
+		p.offFabric.clear()
 	} else {
-		p.offFabric.Store(time.Now().UnixNano())
+		p.offFabric.set(time.Now())
 	}
 	from, to := p.t.pathName(before), p.t.pathName(next)
 	p.metrics.path(to)

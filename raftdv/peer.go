@@ -35,11 +35,11 @@ type peer struct {
 	speaks atomic.Uint64
 	// stock: the peer was asked and has no transport like this one.
 	stock atomic.Bool
-	// moved: when the path changed last, in Unix ns.
-	moved atomic.Int64
-	// offFabric: since when the path is no fabric, in Unix ns; 0: it is one.
-	offFabric atomic.Int64
-	refusedAt atomic.Int64 // of the last log line about a refusal
+	// moved: when the path changed last.
+	moved instant
+	// offFabric: since when the path is no fabric; never: it is one.
+	offFabric instant
+	refusedAt instant // of the last log line about a refusal
 	proving   atomic.Bool
 	doubt     doubt
 	// inRaft counts the peer's messages that raft has not taken yet.
@@ -87,7 +87,7 @@ func newPeer(t *Transport, id types.ID, urls types.URLs) *peer {
 	p.metrics = t.metrics.peer(p)
 	p.report.init(p)
 	p.path.Store(t.lastResort())
-	p.offFabric.Store(time.Now().UnixNano())
+	p.offFabric.set(time.Now())
 	return p
 }
 

@@ -105,8 +105,7 @@ const refuseLogEvery = time.Second
 // refuse counts and logs what was not used.
 func (p *peer) refuse(err error) {
 	p.metrics.refused(RefuseReasonOf(err))
-	now := time.Now().UnixNano()
-	if last := p.refusedAt.Load(); now-last < int64(refuseLogEvery) || !p.refusedAt.CompareAndSwap(last, now) {
+	if !p.refusedAt.every(time.Now(), refuseLogEvery) {
 		return
 	}
 	p.t.lg.Warn("refused a message of peer", zap.String("local-member-id", p.t.ID.String()),

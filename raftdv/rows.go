@@ -55,7 +55,7 @@ func (rp *rowPublisher) toAll(t *Transport) {
 			continue
 		}
 		rp.promptOn(p.path.Load(), p.member)
-		if time.Now().UnixNano()-p.moved.Load() < int64(settleTime) {
+		if p.moved.within(settleTime) {
 			rp.promptOn(int32(t.stream().index), p.member)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -84,7 +83,7 @@ type sides struct {
 	why   map[string]error // by fabric: why there is no session
 	todo  []*road          // those of why that are tried again
 
-	again atomic.Int64 // when, in Unix ns; 0: never
+	again instant
 }
 
 // connectSides gives side fabrics their keys, when both halves are known: the
@@ -116,7 +115,7 @@ func (p *peer) connectSides() {
 		return !passing
 	})
 	if len(s.todo) > 0 {
-		s.again.Store(time.Now().Add(p.t.cfg.StockRetry).UnixNano())
+		s.again.set(time.Now().Add(p.t.cfg.StockRetry))
 	}
 	p.setSideErr()
 }
@@ -150,7 +149,7 @@ func (p *peer) setSideErr() {
 
 // retrySides tries again what may have passed.
 func (p *peer) retrySides() {
-	if at := p.sides.again.Load(); at != 0 && time.Now().UnixNano() >= at && p.sides.again.CompareAndSwap(at, 0) {
+	if p.sides.again.due(time.Now()) {
 		p.spawn(p.connectSides)
 	}
 }

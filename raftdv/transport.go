@@ -70,7 +70,7 @@ type Transport struct {
 	roads       []*road // in order of preference
 	rows        rowPublisher
 	streams     [classCount]atomic.Uint64 // stream sequences, by class
-	late        atomic.Int64              // when watch last found that it ran late, in Unix ns
+	late        instant                   // when watch last found that it ran late
 	metrics     *transportMetrics
 	transfers   transfers
 	elections   elections

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -96,6 +97,29 @@ func findGofmt() (string, error) {
 		return "", fmt.Errorf("gofmt comes with Go and is not there: %w", err)
 	}
 	return path, nil
+}
+
+// wallClock turns a time into a number and back, which loses the monotonic clock.
+var wallClock = regexp.MustCompile(`\btime\.Unix\(|(?i:now)(\(\))?\.UnixNano\(`)
+
+// Clocks: below the commands nobody measures with the wall clock, which may be
+// set; a port's logical time starts with it.
+func Clocks(t Tree) (faults []string, err error) {
+	for _, f := range t.GoFiles() {
+		if strings.HasSuffix(f, "_test.go") || !strings.HasPrefix(f, "fabric/") && !strings.HasPrefix(f, "raftdv/") {
+			continue
+		}
+		text, err := t.read(f)
+		if err != nil {
+			return nil, err
+		}
+		for i, line := range strings.Split(string(text), "\n") {
+			if wallClock.MatchString(line) {
+				faults = append(faults, fault(f, "line %d measures with the wall clock: keep a time.Time, or an instant", i+1))
+			}
+		}
+	}
+	return faults, nil
 }
 
 // Lengths: files and functions that a reader can hold, generated ones aside.

@@ -15,7 +15,7 @@ type rule struct {
 
 var rules = []rule{
 	{"TopLevel", TopLevel}, {"Sizes", Sizes}, {"Layers", Layers}, {"PackageDocs", PackageDocs},
-	{"Formatted", Formatted}, {"Lengths", Lengths}, {"Words", Words},
+	{"Formatted", Formatted}, {"Lengths", Lengths}, {"Clocks", Clocks}, {"Words", Words},
 }
 
 // The repository keeps its own rules.
@@ -121,6 +121,9 @@ func TestBreaches(t *testing.T) {
 		"not simplified":      {Formatted, "fabric/ugly.go", "package fabric\n\nvar x = [][]int{[]int{1}}\n", "fabric/ugly.go: is not as gofmt"},
 		"long file":           {Lengths, "fabric/long.go", "package fabric\n" + strings.Repeat("\n", maxLines), "501 lines: more than 500"},
 		"long function":       {Lengths, "fabric/long.go", "package fabric\n\nfunc f() {" + strings.Repeat("\n", maxFuncLines) + "}\n", "func f has 71 lines"},
+		"wall clock":          {Clocks, "raftdv/x.go", "package raftdv\n\nvar x = time.Now().UnixNano()\n", "raftdv/x.go: line 3 measures with the wall clock"},
+		"wall clock of now":   {Clocks, "raftdv/x.go", "package raftdv\n\nvar x = now.UnixNano()\n", "line 3 measures"},
+		"from a number":       {Clocks, "fabric/x.go", "package fabric\n\nvar x = time.Unix(0, 1)\n", "line 3 measures"},
 		"a machine's path":    {Words, "docs/x.md", "one\nsee /ro" + "ot/x\n", "docs/x.md: line 2 holds a path of one machine"},
 		"a home":              {Words, "raftdv/x.go", `package raftdv // "/ho` + `me/me/x"`, "a path of one machine"},
 		"a temporary path":    {Words, "docs/x.md", "write to /t" + "mp/x", "a temporary path"},
