@@ -14,7 +14,7 @@ import (
 // events and raft messages per second of one processor, so that others who use
 // the machine do not matter.
 func BenchmarkRun(b *testing.B) {
-	defer debug.SetGCPercent(debug.SetGCPercent(800)) // as raftdv sim
+	defer debug.SetGCPercent(debug.SetGCPercent(200)) // as raftdv sim
 	for _, mode := range []election.Mode{election.Off, election.On} {
 		for _, members := range testMembers {
 			b.Run(fmt.Sprintf("elections=%v/members=%d", mode, members), func(b *testing.B) { benchmarkRun(b, mode, members) })
@@ -40,7 +40,7 @@ func benchmarkRun(b *testing.B, mode election.Mode, members int) {
 // from the crash of the leader to the lead of another: all members' arbiters,
 // rafts, disks and all checks.
 func BenchmarkElection(b *testing.B) {
-	defer debug.SetGCPercent(debug.SetGCPercent(800))
+	defer debug.SetGCPercent(debug.SetGCPercent(200))
 	for _, members := range testMembers {
 		b.Run(fmt.Sprintf("members=%d", members), func(b *testing.B) { benchmarkElection(b, members) })
 	}
