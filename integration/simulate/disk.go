@@ -17,7 +17,9 @@ type disk struct {
 	snapshot *raftpb.Snapshot
 	entries  []*raftpb.Entry
 	// unsynced is a hard state that was written and needs no sync: a commit
-	// index alone. A crash may lose it.
+	// index alone. A crash may lose it, until something behind it in the log is
+	// on disk: etcd's log is one file that is written in order (wal.Save, and
+	// SaveSnapshot, which syncs).
 	unsynced *raftpb.HardState
 	pending  *write // under way
 
@@ -47,15 +49,30 @@ func (m *member) syncTime() time.Duration {
 	return took
 }
 
-// settle puts a write on disk for good.
+// write adds a hard state without a sync; nil: there is none.
+func (d *disk) write(h *raftpb.HardState) {
+	if h != nil {
+		d.unsynced = h
+	}
+}
+
+// flush puts what was written without a sync on disk.
+func (d *disk) flush() {
+	if d.unsynced != nil {
+		d.hard, d.unsynced = d.unsynced, nil
+	}
+}
+
+// settle puts a write on disk for good, and what was written before it.
 func (d *disk) settle(w *write) {
+	d.flush()
 	if w.snapshot != nil {
 		d.snapshot = w.snapshot
 		d.entries = after(d.entries, w.snapshot)
 	}
 	d.append(w.entries)
 	if w.hard != nil {
-		d.hard, d.unsynced = w.hard, nil
+		d.hard = w.hard
 	}
 }
 
@@ -85,6 +102,7 @@ func (d *disk) append(entries []*raftpb.Entry) {
 // compact drops entries up to an index; a snapshot holds them.
 func (d *disk) compact(s *raftpb.Snapshot, index uint64) {
 	d.snapshot = s
+	d.flush() // writing the snapshot's mark syncs the log
 	i := 0
 	for i < len(d.entries) && d.entries[i].GetIndex() <= index {
 		i++
@@ -96,21 +114,21 @@ func (d *disk) compact(s *raftpb.Snapshot, index uint64) {
 // on, and the hard state only if all of them are.
 func (m *member) crash() {
 	d, rng := &m.disk, m.c.diskRNG
-	if d.unsynced != nil && rng.IntN(2) == 0 {
-		d.hard = d.unsynced
-	}
-	d.unsynced = nil
 	w := d.pending
 	d.pending = nil
-	if w == nil || w.snapshot != nil {
-		return // a snapshot is moved into place at the end
+	if d.unsynced != nil && rng.IntN(2) == 0 {
+		d.flush()
 	}
-	n := rng.IntN(len(w.entries) + 2)
-	if n > len(w.entries) {
-		d.settle(w)
-		return
+	if w != nil && w.snapshot == nil { // a snapshot is moved into place at the end
+		n := rng.IntN(len(w.entries) + 2)
+		if n > len(w.entries) {
+			d.settle(w)
+		} else if n > 0 {
+			d.flush()
+			d.append(w.entries[:n])
+		}
 	}
-	d.append(w.entries[:n])
+	d.unsynced = nil
 }
 
 // load makes raft's view of the disk.

@@ -8,6 +8,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/raftdv/dv/fabric/sim"
+	"github.com/raftdv/dv/raftdv/election"
 )
 
 func entry(index, term uint64) *raftpb.Entry {
@@ -151,6 +152,9 @@ func TestCrashLosesASuffix(t *testing.T) {
 		} else if h.GetCommit() == 3 {
 			lazy++
 		}
+		if n > 0 && h.GetCommit() < 3 {
+			t.Errorf("seed %d: entries are there, and the commit index is lost that was written before them", seed)
+		}
 		lengths[n]++
 		if m.disk.pending != nil || m.disk.unsynced != nil {
 			t.Errorf("seed %d: something is still under way", seed)
@@ -158,6 +162,36 @@ func TestCrashLosesASuffix(t *testing.T) {
 	}
 	if len(lengths) != 4 || hards == 0 || hards == 200 || lazy == 0 {
 		t.Errorf("entries there: %v, hard states: %d, of those that need no sync: %d: the crashes are all alike", lengths, hards, lazy)
+	}
+}
+
+// TestCommitIsKept: a commit index that was written without a sync is on disk as
+// soon as anything behind it is, and a Ready without one does not take it back.
+func TestCommitIsKept(t *testing.T) {
+	for name, then := range map[string]func(*disk){
+		"entries":    func(d *disk) { d.settle(&write{entries: entries(1, 5, 5)}) },
+		"a snapshot": func(d *disk) { d.compact(snapshotAt(3, 1), 2) },
+	} {
+		for seed := range uint64(20) {
+			m := newDisk(t, seed)
+			m.disk.settle(&write{entries: entries(1, 2, 4), hard: hard(1, 2)})
+			m.disk.write(hard(1, 4))
+			m.disk.write(nil)
+			then(&m.disk)
+			m.crash()
+			if _, _, h := logOf(t, &m.disk); h.GetCommit() != 4 {
+				t.Fatalf("%s behind it: commit %d is on disk, want 4", name, h.GetCommit())
+			}
+		}
+	}
+}
+
+// TestPowerLossKeepsConfigurations: with commit indices lost for good, members
+// came back from a power loss with configurations of members that were gone.
+func TestPowerLossKeepsConfigurations(t *testing.T) {
+	r := run(t, Config{Seed: 3898, Elections: election.On, Failovers: 2, Only: []int{1, 6, 7, 14}})
+	if r.Failed() {
+		t.Error(r.Failures)
 	}
 }
 

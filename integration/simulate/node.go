@@ -177,7 +177,7 @@ func (n *node) ready(rd raft.Ready) {
 		n.sim.After(n.m.syncTime(), func() { n.synced(rd, w, msgs) })
 		return
 	}
-	n.m.disk.unsynced = w.hard
+	n.m.disk.write(w.hard)
 	n.written(rd, w, msgs)
 }
 
@@ -300,11 +300,7 @@ func (n *node) compact() {
 	s, err := n.log.CreateSnapshot(n.applied, n.conf, n.state.encode())
 	n.must(err)
 	n.must(n.log.Compact(n.applied - catchUpEntries))
-	d := &n.m.disk
-	if d.unsynced != nil { // writing the snapshot's mark syncs the log
-		d.hard, d.unsynced = d.unsynced, nil
-	}
-	d.compact(s, n.applied-catchUpEntries)
+	n.m.disk.compact(s, n.applied-catchUpEntries)
 	n.snapped = n.applied
 }
 
