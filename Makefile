@@ -170,6 +170,12 @@ invariants: ## a line for each invariant, from seeds and planted bugs that it ru
 		awk '/ in [0-9]+ seeds |replay with|not noticed|^panic|^(FAIL|ok)/'
 
 INVARIANT_SEEDS ?= 20
+WORLDS ?= 20000
+STATES ?= 20000000
+
+.PHONY: explore
+explore: ## every order of events of three members' views, and random worlds of 3 to 7 (STATES=20000000 WORLDS=20000 FIRST=1; hours)
+	@$(GO) test -count=1 -v -timeout 0 -run '^Test(Explore|RandomWorlds)$$' ./barrier -deep -states $(STATES) -worlds $(WORLDS) -world $(FIRST)
 
 .PHONY: etcd-suites
 etcd-suites: ## etcd's own tests on stock etcd and etcd-dv, resumable (SUITES='--shard 1/2 --jobs 2'; hours)

@@ -1,0 +1,115 @@
+package barrier
+
+import (
+	"errors"
+	"testing"
+)
+
+// The members of the scenarios.
+const (
+	memberA = iota
+	memberB
+	memberC
+)
+
+// begin is a world whose members are all in view 1, without anything under way.
+func begin(t *testing.T, n int) *world {
+	t.Helper()
+	w := newWorld(n, budget{})
+	w.settle()
+	if w.err != nil {
+		t.Fatal(w.err)
+	}
+	w.budget = budget{letters: 100, ballots: 100, crashes: 100, configs: 100}
+	return w
+}
+
+// tells has a member's newest row read by others.
+func (w *world) tells(t *testing.T, from int, to ...int) {
+	t.Helper()
+	for w.saved(from) {
+	}
+	for _, i := range to {
+		if !w.publish(from, i) || !w.read(from, i) {
+			t.Fatalf("%c has nothing to tell %c", 'A'+from, 'A'+i)
+		}
+	}
+}
+
+// olderValue is a schedule in which a value of ballot 1, that was accepted by its
+// owner alone, is decided in ballot 3, after a member has taken frames for the
+// sake of ballot 2 that are behind ballot 1's cut.
+//
+//	A  proposes {A, B} without C's frame f; B promised that
+//	B  proposes without A: C promises, and shows f; B takes f
+//	A  proposes again: C promises; A's first value is the one to propose, C accepts it
+//	B  learns of it, and stays: without f
+func olderValue(t *testing.T, w *world) {
+	w.stamp(memberC) // f
+	w.stamp(memberB)
+	for _, to := range []int{memberA, memberC} {
+		w.arrive(memberB, to)
+		w.tells(t, memberB, to)
+	}
+	w.tells(t, memberA, memberB)
+	w.tells(t, memberC, memberA)
+
+	w.propose(memberA, 1<<memberC)
+	w.tells(t, memberA, memberB)
+	w.tells(t, memberB, memberA)
+	if w.nodes[memberA].core.votes.value == nil {
+		t.Fatal("A has not proposed a view")
+	}
+	w.propose(memberB, 1<<memberA)
+	w.tells(t, memberB, memberC)
+	w.arrive(memberC, memberB)
+	w.tells(t, memberC, memberB, memberA)
+	w.propose(memberA, 0)
+	w.tells(t, memberA, memberC)
+	w.tells(t, memberC, memberA)
+	w.tells(t, memberA, memberC)
+	w.tells(t, memberC, memberA)
+	w.learn(memberA, memberB)
+}
+
+// TestOlderValue: O1 where Paxos proposes an older value again.
+func TestOlderValue(t *testing.T) {
+	w := begin(t, 3)
+	olderValue(t, w)
+	if w.err != nil {
+		t.Fatal(w.err)
+	}
+	for _, i := range []int{memberA, memberB} {
+		n := w.nodes[i]
+		if v, member := n.core.View(); v.Number != 2 || !member || len(v.Members) != 2 || v.Cuts[memberC] != 0 {
+			t.Errorf("%c is in %+v", 'A'+i, v)
+		}
+	}
+	if _, member := w.nodes[memberC].core.View(); member {
+		t.Error("C is still a member")
+	}
+	if w.settle(); w.err != nil {
+		t.Fatal(w.err)
+	}
+}
+
+// TestOlderValueBugs: what olderValue is there for.
+func TestOlderValueBugs(t *testing.T) {
+	for name, plant := range map[string]func(*world, *node){
+		"takes frames again of one that an earlier ballot left out": func(_ *world, n *node) { n.core.banned = n.core.out },
+		"delivers what it took for the sake of a cut": func(_ *world, n *node) {
+			for i := range n.core.lines {
+				l := &n.core.lines[i]
+				l.bar = later(l.bar, l.last)
+			}
+			n.core.raise()
+		},
+		"delivers all that it has when a view ends": nil,
+	} {
+		w := begin(t, 3)
+		w.tamper, w.flushes = plant, plant == nil
+		if olderValue(t, w); !errors.Is(w.err, errO1) {
+			t.Errorf("%s: %v, want a breach of O1", name, w.err)
+		}
+	}
+}

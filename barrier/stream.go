@@ -1,0 +1,178 @@
+package barrier
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/raftdv/dv/fabric"
+)
+
+// Verdict says what becomes of an agreed frame.
+type Verdict uint8
+
+const (
+	// Taken: it counts, and is delivered when the barrier has passed it.
+	Taken Verdict = iota
+	// Parked: it may be taken later; it is to be offered again after each input,
+	// until it is taken or dropped.
+	Parked
+	// Dropped: it is never delivered here.
+	Dropped
+)
+
+// Stamp numbers and stamps an agreed frame of this member, now by the fabric's
+// clock. The frame counts as sent from here on: it has to be sent.
+func (c *Core) Stamp(now int64) (seq uint64, s fabric.Stamp, err error) {
+	switch {
+	case c.at < 0:
+		return 0, s, ErrNoMember
+	case c.wedged:
+		return 0, s, ErrWedged
+	}
+	c.clock = tick(c.clock, now)
+	c.sent++
+	l := &c.lines[c.at]
+	l.received, l.last = c.sent, c.clock
+	c.pledge()
+	c.step()
+	return c.sent, c.clock, nil
+}
+
+// tick is a hybrid logical clock's next reading.
+func tick(last fabric.Stamp, now int64) fabric.Stamp {
+	switch {
+	case now > last.Time:
+		return fabric.Stamp{Time: now}
+	case last.Logical == math.MaxUint32:
+		return fabric.Stamp{Time: last.Time + 1}
+	}
+	return fabric.Stamp{Time: last.Time, Logical: last.Logical + 1}
+}
+
+// Frame takes the agreed frame that a life numbered seq within view. Frames of
+// one life are offered in their order.
+func (c *Core) Frame(from Life, view ViewID, seq uint64, s fabric.Stamp) (Verdict, error) {
+	switch {
+	case view.Number > c.id.Number:
+		return Parked, nil
+	case view != c.id || c.at < 0 || !c.view.has(from):
+		return Dropped, nil
+	}
+	i, _ := c.view.member(from.Member)
+	l := &c.lines[i]
+	switch {
+	case seq <= l.received:
+		return Dropped, nil
+	case seq != l.received+1 || !c.takes(i, seq):
+		return Parked, nil
+	case !before(l.bar, s) || !before(l.last, s):
+		return Dropped, fmt.Errorf("%w: frame %d of %v is stamped %v, promised was %v", ErrStamp, seq, from, s, later(l.bar, l.last))
+	}
+	l.received, l.last = seq, s
+	if !c.stands(i) {
+		l.bar = s
+	}
+	c.clock = later(c.clock, s)
+	c.pledge()
+	c.step()
+	return Taken, nil
+}
+
+// stands reports whether the barrier of the i-th member stands still: a ballot
+// left it out. What is taken of it after that is not delivered before the view
+// is decided, as it may turn out to be behind the cut.
+func (c *Core) stands(i int) bool { return c.banned.has(c.index(c.view.Members[i].Member)) }
+
+// takes reports whether a frame of the i-th member may still be taken in this
+// view: of one that a ballot left out only up to a cut that all shall have.
+func (c *Core) takes(i int, seq uint64) bool {
+	return !c.stands(i) || c.limit != nil && seq <= c.limit[i]
+}
+
+// pledge promises that all further frames are stamped above the clock.
+func (c *Core) pledge() {
+	if c.at >= 0 && !c.wedged {
+		c.promise = c.clock
+		c.lines[c.at].bar = c.clock
+	}
+}
+
+// Pledge promises anew, now by the fabric's clock: it is called when others wait
+// for this member's promise.
+func (c *Core) Pledge(now int64) {
+	if c.at >= 0 && !c.wedged && now > c.clock.Time {
+		c.clock = fabric.Stamp{Time: now}
+		c.pledge()
+		c.step()
+	}
+}
+
+// Barrier is the stamp up to which all agreed frames of the view are here: they
+// may be delivered in the order of their stamps, members break ties. It never
+// falls during a life.
+func (c *Core) Barrier() fabric.Stamp { return c.barrier }
+
+// Safe is the barrier that all members of the view have passed, as far as their
+// rows say: all frames at or before it are at all of them.
+func (c *Core) Safe() fabric.Stamp {
+	if c.at < 0 {
+		return fabric.Stamp{}
+	}
+	safe := c.barrier
+	for i, l := range c.view.Members {
+		if i == c.at {
+			continue
+		}
+		p := c.peer(l.Member)
+		if p == nil || p.row == nil || p.life != l || p.row.view != c.id {
+			return c.view.Floor
+		}
+		if before(p.row.barrier, safe) {
+			safe = p.row.barrier
+		}
+	}
+	return safe
+}
+
+// Stable is how many frames of the i-th member of the view all members have, as
+// far as their rows say: those need not be kept.
+func (c *Core) Stable(i int) uint64 {
+	if c.at < 0 {
+		return 0
+	}
+	n := c.lines[i].received
+	for j, l := range c.view.Members {
+		if j == c.at {
+			continue
+		}
+		p := c.peer(l.Member)
+		if p == nil || p.row == nil || p.life != l || p.row.view != c.id {
+			return 0
+		}
+		n = min(n, p.row.received[i])
+	}
+	return n
+}
+
+// raise computes the barrier: of each member the promise in its row, if all
+// frames are here that it had sent by then, or the stamp of its last frame.
+func (c *Core) raise() bool {
+	if c.at < 0 || len(c.lines) == 0 {
+		return false
+	}
+	least := fabric.Stamp{Time: math.MaxInt64}
+	for i, l := range c.view.Members {
+		n := &c.lines[i]
+		if p := c.peer(l.Member); !c.stands(i) && p != nil && p.row != nil && p.life == l && p.row.view == c.id && n.received >= p.row.sent {
+			n.bar = later(n.bar, p.row.promise)
+		}
+		if before(n.bar, least) {
+			least = n.bar
+		}
+	}
+	if !before(c.barrier, least) {
+		return false
+	}
+	c.barrier = least
+	return true
+}
