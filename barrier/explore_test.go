@@ -7,6 +7,7 @@ import (
 	"flag"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/raftdv/dv/fabric"
@@ -100,13 +101,14 @@ func actions(n int) (all []action) {
 			if out.has(i) {
 				continue
 			}
-			name := "propose " + id(i) + " without "
+			var name strings.Builder
+			name.WriteString("propose " + id(i) + " without ")
 			for k := range n {
 				if out.has(k) {
-					name += id(k)
+					name.WriteString(id(k))
 				}
 			}
-			add(name, func(w *world) bool { return w.budget.ballots > 0 }, func(w *world) bool { return w.propose(i, out) })
+			add(name.String(), func(w *world) bool { return w.budget.ballots > 0 }, func(w *world) bool { return w.propose(i, out) })
 		}
 		crashes := func(w *world) bool { return w.budget.crashes > 0 }
 		add("crash "+id(i), crashes, func(w *world) bool { return w.crash(i, false) })
