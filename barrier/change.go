@@ -288,26 +288,21 @@ func (c *Core) fresh(cut []uint64) *View {
 	return v
 }
 
-// accept takes the value of the promised ballot from any row that has it, once
-// what belongs to it is here.
+// accept takes the cut and the value of the promised ballot from any row that
+// has them. All members that stay showed that they have what belongs to it
+// before it was proposed.
 func (c *Core) accept() bool {
 	if c.votes.accepted == c.votes.promised || c.mine {
 		return false
 	}
 	for _, p := range c.peers {
 		r := c.rowOf(p.id)
-		if r == nil || r.promised != c.votes.promised {
-			continue
-		}
-		proposed := p.value != nil && r.accepted == c.votes.promised
 		switch {
+		case r == nil || r.promised != c.votes.promised:
 		case r.is(flagCut) && c.limit == nil:
 			c.limit = append([]uint64{}, r.cut...)
 			return true
-		case proposed && c.limit == nil:
-			c.limit = append([]uint64{}, p.value.Cuts...)
-			return true
-		case proposed && (!p.value.has(c.self) || c.at < 0 || c.holds(p.value.Cuts)):
+		case p.value != nil && r.accepted == c.votes.promised:
 			c.acceptValue(p.value)
 			return true
 		}

@@ -154,6 +154,10 @@ func (c *Core) Self() Life { return c.self }
 // It is not to be changed.
 func (c *Core) View() (v *View, member bool) { return c.view, c.at >= 0 }
 
+// Wedged reports whether the view is about to change: nothing is stamped until
+// the next one.
+func (c *Core) Wedged() bool { return c.wedged }
+
 // Take returns what is to be done since it was called last.
 func (c *Core) Take() Output {
 	o := c.did
@@ -219,12 +223,24 @@ func (c *Core) Row(from fabric.MemberID, incarnation uint64, raw *fabric.Section
 	return nil
 }
 
-// Learn takes a view that was decided, as a peer says that it knows it.
-func (c *Core) Learn(v *View) {
-	if v.Number > c.id.Number {
-		c.adopt(v)
-		c.step()
+// Learn takes a view that was decided, as a peer says that it knows it. An error
+// means that it cannot be: two values for one number, or cuts of another view.
+func (c *Core) Learn(v *View) error {
+	if err := v.validate(); err != nil {
+		return err
 	}
+	id := v.ID()
+	switch {
+	case v.Number == c.id.Number && id != c.id:
+		return fmt.Errorf("%w: %v is said to be decided, %v was", ErrView, id, c.id)
+	case v.Number <= c.id.Number:
+		return nil
+	case c.id.Number > 0 && v.Number == c.id.Number+1 && (v.Former != c.id.Hash || len(v.Cuts) != len(c.view.Members)):
+		return fmt.Errorf("%w: %v does not follow %v: former view %x, %d cuts for %d members", ErrView, id, c.id, v.Former, len(v.Cuts), len(c.view.Members))
+	}
+	c.adopt(v)
+	c.step()
+	return nil
 }
 
 // read parses a row's value, once its view is ours.
@@ -317,7 +333,7 @@ func (c *Core) enter(v *View, stays bool) {
 // is one that missed a view.
 func (c *Core) adopt(v *View) {
 	was := c.at >= 0
-	stays := was && v.Number == c.id.Number+1 && v.Former == c.id.Hash && v.has(c.self) && len(v.Cuts) == len(c.lines) && c.holds(v.Cuts)
+	stays := was && v.Number == c.id.Number+1 && v.Former == c.id.Hash && v.has(c.self) && c.holds(v.Cuts)
 	if was && !stays || v.has(c.self) && v.Number != c.id.Number+1 {
 		c.self.Generation++
 	}

@@ -2,7 +2,10 @@ package barrier
 
 import (
 	"errors"
+	"slices"
 	"testing"
+
+	"github.com/raftdv/dv/fabric"
 )
 
 // The members of the scenarios.
@@ -110,6 +113,68 @@ func TestOlderValueBugs(t *testing.T) {
 		w.tamper, w.flushes = plant, plant == nil
 		if olderValue(t, w); !errors.Is(w.err, errO1) {
 			t.Errorf("%s: %v, want a breach of O1", name, w.err)
+		}
+	}
+}
+
+// TestNewMajority: a value with another configuration is decided by a majority of
+// both.
+func TestNewMajority(t *testing.T) {
+	w := begin(t, 3)
+	c := w.nodes[memberA].core
+	v := &View{Number: 2, Former: c.id.Hash, Config: Config{Epoch: 2, Voters: []fabric.MemberID{1, 4, 5}}, Members: lives(c.self, Life{4, 9, 1})}
+	c.config = v.Config
+	c.meet()
+	b := ballot{1, 1}
+	accepts := func(ids ...fabric.MemberID) bool {
+		for _, p := range c.peers {
+			p.row = nil
+			if slices.Contains(ids, p.id) {
+				p.row = &section{view: c.id, accepted: b}
+			}
+		}
+		return c.chosen(b, v)
+	}
+	for _, ids := range [][]fabric.MemberID{{2, 3}, {4, 5}, {3, 4}, {2, 4}} {
+		if accepts(ids...) {
+			t.Errorf("%v decide it", ids)
+		}
+	}
+	if !accepts(2, 3, 4, 5) {
+		t.Error("all but one do not decide it")
+	}
+	c.durable = votes{view: c.id, promised: b, accepted: b, value: v}
+	if accepts(2) || accepts(4) || !accepts(2, 4) {
+		t.Error("with its own accept it needs one more of each")
+	}
+}
+
+// TestLearnsWhatItLacks: who is told of a view whose content it does not have is
+// another life from then on.
+func TestLearnsWhatItLacks(t *testing.T) {
+	for what, cuts := range map[string][]uint64{"lacks a frame": {0, 1, 0}, "has all": {0, 0, 0}} {
+		w := begin(t, 3)
+		c := w.nodes[memberA].core
+		was := c.self
+		v := &View{Number: 2, Former: c.id.Hash, Config: c.view.Config, Members: slices.Clone(c.view.Members), Cuts: cuts, Floor: fabric.Stamp{Time: 1}}
+		for name, change := range map[string]func(*View){
+			"cuts of another view": func(v *View) { v.Cuts = []uint64{0} },
+			"another former view":  func(v *View) { v.Former++ },
+			"no majority":          func(v *View) { v.Members = nil },
+			"another view 1":       func(v *View) { v.Number = 1 },
+		} {
+			bad := *v
+			change(&bad)
+			if err := c.Learn(&bad); !errors.Is(err, ErrView) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if err := c.Learn(v); err != nil {
+			t.Fatal(err)
+		}
+		in := c.Take().Installed
+		if stays := what == "has all"; len(in) != 1 || in[0].Stayed != stays || in[0].Member != stays || (c.self == was) != stays {
+			t.Errorf("%s: %+v, then %v", what, in, c.self)
 		}
 	}
 }

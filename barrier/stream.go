@@ -176,3 +176,52 @@ func (c *Core) raise() bool {
 	c.barrier = least
 	return true
 }
+
+// Debt is frames that one member lacks and this one shall send it: those
+// numbered First to Last of the Of-th member of the view.
+type Debt struct {
+	To          fabric.MemberID
+	Of          int
+	First, Last uint64
+}
+
+// Debts lists what this member owes others for the sake of a cut: the first
+// member that shows all of it sends it, the frames' own first of all.
+func (c *Core) Debts() (debts []Debt) {
+	if c.at < 0 || c.limit == nil {
+		return nil
+	}
+	for of, upTo := range c.limit {
+		if c.lines[of].received < upTo || !c.first(of, upTo) {
+			continue
+		}
+		for i, l := range c.view.Members {
+			r := c.rowOf(l.Member)
+			if i == c.at || r == nil || !r.is(flagMember) || r.promised != c.votes.promised || r.received[of] >= upTo {
+				continue
+			}
+			debts = append(debts, Debt{l.Member, of, r.received[of] + 1, upTo})
+		}
+	}
+	return debts
+}
+
+// first reports whether this member is the one that sends frames of another.
+func (c *Core) first(of int, upTo uint64) bool {
+	if of == c.at {
+		return true
+	}
+	holds := func(i int) bool {
+		r := c.rowOf(c.view.Members[i].Member)
+		return r != nil && r.is(flagMember) && r.promised == c.votes.promised && r.received[of] >= upTo
+	}
+	if holds(of) {
+		return false
+	}
+	for i := range c.at {
+		if holds(i) {
+			return false
+		}
+	}
+	return true
+}

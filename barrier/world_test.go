@@ -443,7 +443,9 @@ func (w *world) learn(from, to int) bool {
 	if have, _ := w.nodes[to].core.View(); have.Number >= v.Number {
 		return false
 	}
-	w.own(to).core.Learn(v)
+	if err := w.own(to).core.Learn(v); err != nil {
+		w.fail(errV1, "%v", err)
+	}
 	w.after(to)
 	return true
 }
