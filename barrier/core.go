@@ -78,6 +78,7 @@ type Core struct {
 	mine     bool // the promised ballot is of this process
 	next     Config
 	suspects []fabric.MemberID
+	hears    []fabric.MemberID
 	did      Output
 	shown    section
 }
@@ -191,6 +192,37 @@ func (c *Core) SetConfig(cfg Config) error {
 func (c *Core) SetSuspects(ids []fabric.MemberID) {
 	c.suspects = slices.Clone(ids)
 	c.step()
+}
+
+// SetHears takes whom this member hears directly: relays are made of it.
+func (c *Core) SetHears(ids []fabric.MemberID) { c.hears = slices.Clone(ids) }
+
+// Relays lists what this member passes on, by places among the sorted ids of the
+// view's configuration; see the function of that name.
+func (c *Core) Relays() []Relay {
+	me := c.index(c.self.Member)
+	if me < 0 {
+		return nil
+	}
+	hears := make([]set, len(c.ids))
+	for i, id := range c.ids {
+		if i == me {
+			hears[i] = c.mask(c.hears)
+		} else if r := c.rowOf(id); r != nil {
+			hears[i] = r.hears & (1<<len(c.ids) - 1) &^ (1 << i)
+		}
+	}
+	return Relays(me, hears)
+}
+
+// mask is the set of those ids that are in the view's configuration.
+func (c *Core) mask(ids []fabric.MemberID) (s set) {
+	for _, id := range ids {
+		if i := c.index(id); i >= 0 && id != c.self.Member {
+			s |= 1 << i
+		}
+	}
+	return s
 }
 
 // Row takes a peer's row; raw is its section, which is copied.
@@ -369,7 +401,7 @@ func (c *Core) AppendSection(dst []byte) []byte { return c.section().append(dst)
 func (c *Core) section() *section {
 	s := &section{
 		view: c.id, generation: c.self.Generation, sent: c.sent, promise: c.promise,
-		barrier: c.barrier, high: c.clock,
+		barrier: c.barrier, high: c.clock, hears: c.mask(c.hears), suspects: c.mask(c.suspects),
 	}
 	if c.at >= 0 {
 		s.flags |= flagMember
@@ -379,16 +411,6 @@ func (c *Core) section() *section {
 	}
 	if c.wedged {
 		s.flags |= flagWedged
-	}
-	for _, id := range c.suspects {
-		if i := c.index(id); i >= 0 {
-			s.suspects |= 1 << i
-		}
-	}
-	for _, p := range c.peers {
-		if i := c.index(p.id); i >= 0 && p.row != nil && !slices.Contains(c.suspects, p.id) {
-			s.hears |= 1 << i
-		}
 	}
 	if d := &c.durable; d.view == c.id {
 		s.promised, s.accepted = d.promised, d.accepted

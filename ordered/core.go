@@ -209,6 +209,12 @@ func (c *Core) SetSuspects(ids []fabric.MemberID) {
 	c.after()
 }
 
+// SetHears takes whom this member hears directly.
+func (c *Core) SetHears(ids []fabric.MemberID) {
+	c.b.SetHears(ids)
+	c.after()
+}
+
 // Propose begins a ballot for the next view, if there is a reason to.
 func (c *Core) Propose() bool {
 	ok := c.b.Propose()

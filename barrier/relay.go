@@ -1,0 +1,79 @@
+package barrier
+
+import "math/bits"
+
+// Relay says that what Of sends is passed on to To; both are places among the
+// ids of the configuration.
+type Relay struct{ Of, To int }
+
+// Relays lists what the me-th member passes on, where hears[i] says whom the
+// i-th hears directly, as its newest row says (0 if there is none).
+//
+// What j sends spreads along one tree: of the members that i hears, the nearest
+// to j passes j's rows and frames on to i, of several the first. A member that
+// hears j itself needs nobody. So, once all have the same rows, everybody that can
+// be reached from j has what j sends, from one member, over as few hops as can
+// be: at most n-2 relays. Until then something may come twice, or be missing:
+// versions and sequences tell.
+//
+// The rows that are needed are those of members that this one hears, and of the
+// members on the way; each says on its own whom it hears, and not how far it is
+// from anybody. Distances in rows would outlive the links that they count.
+func Relays(me int, hears []set) (relays []Relay) {
+	n := len(hears)
+	for of := range n {
+		if of == me {
+			continue
+		}
+		near := distances(of, hears)
+		if near[me] < 1 {
+			continue // it does not come here
+		}
+		for to := range n {
+			if to != me && to != of && !hears[to].has(of) && parent(to, hears, near) == me {
+				relays = append(relays, Relay{of, to})
+			}
+		}
+	}
+	return relays
+}
+
+// parent is the member that passes on to another one, -1 if there is none.
+func parent(to int, hears []set, near []int) int {
+	best := -1
+	for k := range hears {
+		if k != to && hears[to].has(k) && near[k] >= 0 && (best < 0 || near[k] < near[best]) {
+			best = k
+		}
+	}
+	return best
+}
+
+// distances are the hops from a member to each other one, -1 where there is no
+// way.
+func distances(of int, hears []set) []int {
+	d := make([]int, len(hears))
+	for i := range d {
+		d[i] = -1
+	}
+	d[of] = 0
+	for reached := set(1) << of; ; {
+		next := reached
+		for i := range hears {
+			if !reached.has(i) && hears[i]&reached != 0 {
+				next |= 1 << i
+			}
+		}
+		if next == reached {
+			return d
+		}
+		hop := 0
+		for s := reached; s != 0; s &= s - 1 {
+			hop = max(hop, d[bits.TrailingZeros64(uint64(s))])
+		}
+		for s := next &^ reached; s != 0; s &= s - 1 {
+			d[bits.TrailingZeros64(uint64(s))] = hop + 1
+		}
+		reached = next
+	}
+}
