@@ -57,9 +57,6 @@ var plantedBugs = []struct {
 			}
 		}
 	}},
-	{name: "shows its vote before it is on disk", how: errV1, members: 3, crashes: 4, plant: func(_ *world, n *node) {
-		n.core.durable = n.core.votes
-	}},
 	{name: "takes frames of one that is left out", how: errO1, members: 3, plant: func(_ *world, n *node) { n.core.banned = 0 }},
 	{name: "stamps on while the view changes", how: errO1, members: 3, plant: func(_ *world, n *node) { n.core.wedged = false }},
 	{name: "takes a promise for more than was sent before it", how: errB2, members: 3, plant: func(_ *world, n *node) {

@@ -117,6 +117,51 @@ func TestOlderValueBugs(t *testing.T) {
 	}
 }
 
+// lostVote is a schedule in which B crashes right after its vote for A's view has
+// decided it: without a word from A, B and C then make a view. save is what B
+// does before it shows a vote.
+func lostVote(t *testing.T, w *world, save func(int) bool) {
+	show := func(from, to int) {
+		save(from)
+		_ = w.publish(from, to) && w.read(from, to)
+	}
+	w.propose(memberA, 1<<memberC)
+	w.tells(t, memberA, memberB)
+	show(memberB, memberA)
+	w.tells(t, memberA, memberB)
+	show(memberB, memberA)
+	if v, _ := w.nodes[memberA].core.View(); v.Number != 2 {
+		t.Fatalf("A is in view %d", v.Number)
+	}
+	w.crash(memberB, true)
+	w.tells(t, memberB, memberC)
+	w.tells(t, memberC, memberB)
+	w.propose(memberC, 1<<memberA|1<<memberB)
+	for range 4 {
+		show(memberC, memberB)
+		w.saved(memberB)
+		show(memberB, memberC)
+		w.saved(memberC)
+	}
+	if v, _ := w.nodes[memberC].core.View(); v.Number != 2 {
+		t.Fatalf("C is in view %d", v.Number)
+	}
+}
+
+// TestLostVote: a vote is shown when it is saved (V1).
+func TestLostVote(t *testing.T) {
+	w := begin(t, 3)
+	lostVote(t, w, w.saved)
+	if w.err != nil || w.nodes[memberA].core.id != w.nodes[memberC].core.id {
+		t.Errorf("%v; A is in %v, C in %v", w.err, w.nodes[memberA].core.id, w.nodes[memberC].core.id)
+	}
+	w = begin(t, 3)
+	w.tamper = func(_ *world, n *node) { n.core.durable = n.core.votes }
+	if lostVote(t, w, func(int) bool { return false }); !errors.Is(w.err, errV1) {
+		t.Errorf("it is shown before: %v, want a breach of V1", w.err)
+	}
+}
+
 // TestNewMajority: a value with another configuration is decided by a majority of
 // both.
 func TestNewMajority(t *testing.T) {
