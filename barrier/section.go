@@ -3,7 +3,6 @@ package barrier
 import (
 	"encoding/binary"
 	"fmt"
-	"math/bits"
 	"slices"
 
 	"github.com/raftdv/dv/fabric"
@@ -68,7 +67,6 @@ func (b ballot) above(o ballot) bool {
 type set uint64
 
 func (s set) has(i int) bool { return s>>i&1 != 0 }
-func (s set) len() int       { return bits.OnesCount64(uint64(s)) }
 
 // section is the decoded form.
 type section struct {

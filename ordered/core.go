@@ -89,8 +89,7 @@ type Core struct {
 	at       int
 	lines    []line
 	parked   []letter // of the view to come, or not to be taken now
-	delivers fabric.Stamp
-	ownBytes int // of kept own frames
+	ownBytes int      // of kept own frames
 	did      Output
 	// forwarded is up to where frames of the i-th member were sent to the j-th for
 	// the sake of a cut, by i × members + j.

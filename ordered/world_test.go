@@ -45,7 +45,6 @@ type world struct {
 	births uint64
 	sent   map[string]barrier.Life // by body
 	ends   map[[2]barrier.ViewID][]string
-	safe   []Event // delivered as safe, with the view's members
 	has    map[barrier.Life]map[string]bool
 	tamper func(*node, *Output)
 	err    error
