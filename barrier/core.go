@@ -444,9 +444,9 @@ func (s *section) follows(old *section) error {
 		return fmt.Errorf("view %v, then %v", old.view, s.view)
 	case s.sent < old.sent:
 		return falls("sent", s.sent, old.sent)
-	case before(s.promise, old.promise):
+	case s.promise.Before(old.promise):
 		return falls("promise", s.promise, old.promise)
-	case before(s.barrier, old.barrier):
+	case s.barrier.Before(old.barrier):
 		return falls("barrier", s.barrier, old.barrier)
 	case s.view != old.view:
 		return nil

@@ -65,7 +65,7 @@ func (c *Core) Frame(from Life, view ViewID, seq uint64, s fabric.Stamp) (Verdic
 		return Dropped, nil
 	case seq != l.received+1 || !c.takes(i, seq):
 		return Parked, nil
-	case !before(l.bar, s) || !before(l.last, s):
+	case !l.bar.Before(s) || !l.last.Before(s):
 		return Dropped, fmt.Errorf("%w: frame %d of %v is stamped %v, promised was %v", ErrStamp, seq, from, s, later(l.bar, l.last))
 	}
 	l.received, l.last = seq, s
@@ -127,7 +127,7 @@ func (c *Core) Safe() fabric.Stamp {
 		if p == nil || p.row == nil || p.life != l || p.row.view != c.id {
 			return c.view.Floor
 		}
-		if before(p.row.barrier, safe) {
+		if p.row.barrier.Before(safe) {
 			safe = p.row.barrier
 		}
 	}
@@ -166,11 +166,11 @@ func (c *Core) raise() bool {
 		if p := c.peer(l.Member); !c.stands(i) && p != nil && p.row != nil && p.life == l && p.row.view == c.id && n.received >= p.row.sent {
 			n.bar = later(n.bar, p.row.promise)
 		}
-		if before(n.bar, least) {
+		if n.bar.Before(least) {
 			least = n.bar
 		}
 	}
-	if !before(c.barrier, least) {
+	if !c.barrier.Before(least) {
 		return false
 	}
 	c.barrier = least

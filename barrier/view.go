@@ -139,13 +139,8 @@ func (v *View) has(l Life) bool {
 	return ok && v.Members[i] == l
 }
 
-// before compares stamps alone; members and sequences break ties.
-func before(a, b fabric.Stamp) bool {
-	return a.Time < b.Time || a.Time == b.Time && a.Logical < b.Logical
-}
-
 func later(a, b fabric.Stamp) fabric.Stamp {
-	if before(a, b) {
+	if a.Before(b) {
 		return b
 	}
 	return a

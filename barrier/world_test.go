@@ -30,7 +30,7 @@ type letter struct {
 // order is the order of delivery within a view.
 func (l letter) less(o letter) bool {
 	if l.stamp != o.stamp {
-		return before(l.stamp, o.stamp)
+		return l.stamp.Before(o.stamp)
 	}
 	return l.from.Member < o.from.Member
 }
@@ -227,7 +227,7 @@ func (w *world) installed(n *node, in Installed) {
 	} else {
 		n.passed = fabric.Stamp{}
 	}
-	if n.passed = later(n.passed, in.View.Floor); before(in.View.Floor, n.since) && in.Stayed {
+	if n.passed = later(n.passed, in.View.Floor); in.View.Floor.Before(n.since) && in.Stayed {
 		w.fail(errB1, "%v: floor %v of %v is below %v", n.core.Self(), in.View.Floor, id, n.since)
 	}
 	n.since, n.view = in.View.Floor, in.View
@@ -269,7 +269,7 @@ func (w *world) take(n *node, l letter) {
 }
 
 func (w *world) deliver(n *node, upTo fabric.Stamp) {
-	if before(upTo, n.since) {
+	if upTo.Before(n.since) {
 		if _, member := n.core.View(); member {
 			w.fail(errB1, "%v: from %v to %v", n.core.Self(), n.since, upTo)
 		}
@@ -278,7 +278,7 @@ func (w *world) deliver(n *node, upTo fabric.Stamp) {
 	for {
 		best := -1
 		for k, l := range n.held {
-			if !before(upTo, l.stamp) && (best < 0 || l.less(n.held[best])) {
+			if !upTo.Before(l.stamp) && (best < 0 || l.less(n.held[best])) {
 				best = k
 			}
 		}
@@ -308,7 +308,7 @@ func (w *world) checkSafe(n *node) {
 	}
 	safe, id := n.core.Safe(), v.ID()
 	for k, l := range w.check.sent {
-		if l.view != id || before(safe, l.stamp) {
+		if l.view != id || safe.Before(l.stamp) {
 			continue
 		}
 		for _, m := range v.Members {

@@ -131,6 +131,11 @@ type Stamp struct {
 // IsZero reports whether the frame is not stamped.
 func (s Stamp) IsZero() bool { return s == Stamp{} }
 
+// Before reports whether s is earlier than o; ids and sequences break ties.
+func (s Stamp) Before(o Stamp) bool {
+	return s.Time < o.Time || s.Time == o.Time && s.Logical < o.Logical
+}
+
 // Context is what all frames of a session have in common.
 type Context struct {
 	Cluster     uint64
