@@ -51,6 +51,8 @@ type Output struct {
 	Sends   []Send
 	Publish bool
 	Tell    []fabric.MemberID
+	// Faults say which frames were dropped as their senders broke a promise.
+	Faults []error
 }
 
 // Event is a delivery, or, if View is set, a view.
@@ -170,9 +172,8 @@ func (c *Core) Frame(from fabric.MemberID, f *fabric.Frame) error {
 		return fmt.Errorf("%w: %d frames wait for a view; %v sends more than its window", ErrWindow, len(c.parked), from)
 	}
 	c.parked = append(c.parked, l)
-	err = c.offer()
 	c.after()
-	return err
+	return nil
 }
 
 // Row takes a peer's row; see barrier.

@@ -32,18 +32,18 @@ func (c *Core) after() {
 // again offers parked frames; true: one was taken, or is gone.
 func (c *Core) again() bool {
 	n := len(c.parked)
-	_ = c.offer() // who broke its promise was named when the frame came
+	c.offer()
 	return len(c.parked) < n
 }
 
 // offer gives the barrier what it may take now. The frames of a life are offered
 // in their order: those that follow one which has to wait do so, too.
-func (c *Core) offer() (err error) {
+func (c *Core) offer() {
 	for k := 0; k < len(c.parked); {
 		l := c.parked[k]
-		v, e := c.b.Frame(l.from, l.view, l.seq, l.stamp)
-		if e != nil && err == nil {
-			err = e
+		v, err := c.b.Frame(l.from, l.view, l.seq, l.stamp)
+		if err != nil {
+			c.did.Faults = append(c.did.Faults, err)
 		}
 		if v == barrier.Parked {
 			k++
@@ -56,19 +56,14 @@ func (c *Core) offer() (err error) {
 			k = 0 // what waited for it
 		}
 	}
-	return err
 }
 
 // less is the order of delivery within a view.
 func less(a, b *letter) bool {
 	if a.stamp != b.stamp {
-		return before(a.stamp, b.stamp)
+		return a.stamp.Before(b.stamp)
 	}
 	return a.from.Member < b.from.Member
-}
-
-func before(a, b fabric.Stamp) bool {
-	return a.Time < b.Time || a.Time == b.Time && a.Logical < b.Logical
 }
 
 // next is the first frame in order that was not delivered, of those that cuts
@@ -99,10 +94,10 @@ func (c *Core) deliver() {
 			return
 		}
 		l := &n.kept[n.delivered]
-		if before(upTo, l.stamp) || l.class == fabric.ClassSafe && before(safe, l.stamp) {
+		if upTo.Before(l.stamp) || l.class == fabric.ClassSafe && safe.Before(l.stamp) {
 			return
 		}
-		c.hand(n, !before(safe, l.stamp))
+		c.hand(n, !safe.Before(l.stamp))
 	}
 }
 

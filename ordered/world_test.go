@@ -94,6 +94,9 @@ func (w *world) act(i int) {
 	if o.Save != nil {
 		n.pending = o.Save
 	}
+	for _, err := range o.Faults {
+		w.fail(errB2, "%v", err)
+	}
 	for k, e := range o.Events {
 		w.event(n, e)
 		if e.Class == fabric.ClassSafe && !e.Safe && !slices.ContainsFunc(o.Events[k:], func(e Event) bool { return e.View != nil }) {
@@ -581,6 +584,18 @@ func TestOneForwards(t *testing.T) {
 	}
 	if sent != 1 || w.nodes[2].core.view.Number != 2 || len(w.nodes[2].core.view.Members) != 3 || w.err != nil {
 		t.Errorf("%d frames were forwarded, want 1; %v, %v", sent, w.nodes[2].core.id, w.err)
+	}
+}
+
+// TestFaultsAreTold: also of a frame that had to wait, when it can be taken.
+func TestFaultsAreTold(t *testing.T) {
+	w := newWorld(3)
+	w.settle()
+	c := w.nodes[0].core
+	c.parked = append(c.parked, letter{from: c.view.Members[1], view: c.id, seq: 1, class: fabric.ClassAgreed}) // not above the floor
+	c.SetSuspects(nil)
+	if o := c.Take(); len(o.Faults) != 1 || !errors.Is(o.Faults[0], barrier.ErrStamp) || len(c.parked) != 0 {
+		t.Errorf("%v, %d frames wait", o.Faults, len(c.parked))
 	}
 }
 
