@@ -81,6 +81,7 @@ func (c *Core) promiseHighest() bool {
 func (c *Core) promiseTo(b ballot, out set) {
 	c.votes.promised, c.out, c.limit = b, out, nil
 	c.unsaved = true
+	c.moves++
 	if c.at >= 0 {
 		c.wedged = true
 		c.banned |= out
@@ -120,9 +121,12 @@ func (c *Core) newest() *Config {
 }
 
 // suspected reports whether a majority of the voters suspects a member, each by
-// its own observation.
+// its own observation, or it suspects itself.
 func (c *Core) suspected(id fabric.MemberID) bool {
 	i := c.index(id)
+	if r := c.rowOf(id); i >= 0 && (id == c.self.Member && slices.Contains(c.suspects, id) || r != nil && r.suspects.has(i)) {
+		return true
+	}
 	return i >= 0 && c.view.Config.majority(func(v fabric.MemberID) bool {
 		if v == c.self.Member {
 			return slices.Contains(c.suspects, id)
@@ -139,7 +143,7 @@ func (c *Core) joiner(id fabric.MemberID) (Life, bool) {
 		return c.self, c.at < 0
 	}
 	p, r := c.peer(id), c.rowOf(id)
-	if r == nil || r.is(flagMember) || slices.Contains(c.suspects, id) {
+	if r == nil || r.is(flagMember) || r.suspects.has(c.index(id)) || slices.Contains(c.suspects, id) {
 		return Life{}, false
 	}
 	return p.life, true
@@ -313,6 +317,7 @@ func (c *Core) accept() bool {
 func (c *Core) acceptValue(v *View) {
 	c.votes.accepted, c.votes.value = c.votes.promised, v
 	c.unsaved = true
+	c.moves++
 }
 
 // decide counts: a value that a majority of the voters of this view and of its

@@ -3,7 +3,9 @@ package barrier
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"time"
 
 	"github.com/raftdv/dv/fabric"
 )
@@ -30,9 +32,6 @@ type Output struct {
 	Installed []Installed
 	// Publish: the row has news that others wait for.
 	Publish bool
-	// Tell lists peers whose rows show an older view than the one that is known
-	// here: they are to be sent it (AppendView), in frames that keep order.
-	Tell []fabric.MemberID
 }
 
 // Installed says that a view is in force.
@@ -79,6 +78,8 @@ type Core struct {
 	next     Config
 	suspects []fabric.MemberID
 	hears    []fabric.MemberID
+	beat     uint32
+	moves    uint64 // of what belongs to the change, see Moves
 	did      Output
 	shown    section
 }
@@ -104,6 +105,7 @@ type peer struct {
 	life  Life
 	row   *section // nil: none yet
 	value *View    // row's, parsed; nil if it has none, or is of another view
+	moves uint64   // rows that said something new, see PeerMoves
 }
 
 // Errors of rows and frames: their sender broke the rules of this package.
@@ -166,11 +168,6 @@ func (c *Core) Take() Output {
 	now := c.section()
 	o.Publish = o.Publish || now.news(&c.shown)
 	c.shown = *now
-	for _, p := range c.peers {
-		if p.row != nil && p.row.view.Number < c.id.Number {
-			o.Tell = append(o.Tell, p.id)
-		}
-	}
 	return o
 }
 
@@ -192,6 +189,11 @@ func (c *Core) SetConfig(cfg Config) error {
 func (c *Core) SetSuspects(ids []fabric.MemberID) {
 	c.suspects = slices.Clone(ids)
 	c.step()
+}
+
+// SetBeat says how often this member's row will be published at least.
+func (c *Core) SetBeat(every time.Duration) {
+	c.beat = uint32(min(every/time.Microsecond, math.MaxUint32))
 }
 
 // SetHears takes whom this member hears directly: relays are made of it.
@@ -218,7 +220,7 @@ func (c *Core) Relays() []Relay {
 // mask is the set of those ids that are in the view's configuration.
 func (c *Core) mask(ids []fabric.MemberID) (s set) {
 	for _, id := range ids {
-		if i := c.index(id); i >= 0 && id != c.self.Member {
+		if i := c.index(id); i >= 0 {
 			s |= 1 << i
 		}
 	}
@@ -245,6 +247,12 @@ func (c *Core) Row(from fabric.MemberID, incarnation uint64, raw *fabric.Section
 		if err := s.follows(p.row); err != nil {
 			return fmt.Errorf("%w: %v: %v", ErrRow, life, err)
 		}
+	}
+	if p.row == nil || p.life != life || s.moved(p.row) {
+		p.moves++
+	}
+	if p.row == nil || s.voted(p.row) {
+		c.moves++
 	}
 	p.life, p.row, p.value = life, s, nil
 	if err := c.read(p); err != nil {
@@ -401,7 +409,7 @@ func (c *Core) AppendSection(dst []byte) []byte { return c.section().append(dst)
 func (c *Core) section() *section {
 	s := &section{
 		view: c.id, generation: c.self.Generation, sent: c.sent, promise: c.promise,
-		barrier: c.barrier, high: c.clock, hears: c.mask(c.hears), suspects: c.mask(c.suspects),
+		barrier: c.barrier, high: c.clock, beat: c.beat, hears: c.mask(c.hears), suspects: c.mask(c.suspects),
 	}
 	if c.at >= 0 {
 		s.flags |= flagMember
@@ -431,7 +439,7 @@ func (c *Core) section() *section {
 func (s *section) news(old *section) bool {
 	return s.view != old.view || s.generation != old.generation || s.flags != old.flags || s.promise != old.promise ||
 		s.promised != old.promised || s.accepted != old.accepted || s.hears != old.hears || s.suspects != old.suspects ||
-		s.is(flagWedged) && !slices.Equal(s.received, old.received) || !slices.Equal(s.cut, old.cut)
+		s.is(flagWedged) && !slices.Equal(s.received, old.received) || !slices.Equal(s.cut, old.cut) || s.beat != old.beat
 }
 
 // follows is nil if an honest life can move from old to s.

@@ -29,7 +29,7 @@ import (
 //	    72     8  barrier: time          rises only, within a generation
 //	    80     8  high: time             rises only: above all stamps that its owner took part in
 //	    88     4  high: logical
-//	    92     4  reserved (zero)
+//	    92     4  beat                   freely: in microseconds, how often this row is published at least; 0: its owner says nothing of it
 //	    96     8  hears                  freely: who is heard directly
 //	   104     8  suspects               freely
 //	   112     8  out                    of the leader of a ballot: whom that leaves out; of others 0
@@ -66,7 +66,7 @@ func (b ballot) above(o ballot) bool {
 // set is a set of members: bit i is the i-th id of the configuration.
 type set uint64
 
-func (s set) has(i int) bool { return s>>i&1 != 0 }
+func (s set) has(i int) bool { return i >= 0 && s>>i&1 != 0 }
 
 // section is the decoded form.
 type section struct {
@@ -79,6 +79,7 @@ type section struct {
 	accepted   ballot
 	barrier    fabric.Stamp
 	high       fabric.Stamp
+	beat       uint32
 	hears      set
 	suspects   set
 	out        set
@@ -107,7 +108,7 @@ func (s *section) append(dst []byte) []byte {
 	v = le.AppendUint64(v, uint64(s.barrier.Time))
 	v = le.AppendUint64(v, uint64(s.high.Time))
 	v = le.AppendUint32(v, s.high.Logical)
-	v = le.AppendUint32(v, 0)
+	v = le.AppendUint32(v, s.beat)
 	for _, m := range [...]set{s.hears, s.suspects, s.out} {
 		v = le.AppendUint64(v, uint64(m))
 	}
@@ -134,7 +135,7 @@ func parseSection(raw *fabric.Section) (*section, error) {
 		promise: stamp(32, 40), barrier: stamp(72, 60), high: stamp(80, 88),
 		promised: ballot{le.Uint32(b[44:]), fabric.MemberID(le.Uint64(b[48:]))},
 		accepted: ballot{le.Uint32(b[56:]), fabric.MemberID(le.Uint64(b[64:]))},
-		hears:    set(le.Uint64(b[96:])), suspects: set(le.Uint64(b[104:])), out: set(le.Uint64(b[112:])),
+		beat:     le.Uint32(b[92:]), hears: set(le.Uint64(b[96:])), suspects: set(le.Uint64(b[104:])), out: set(le.Uint64(b[112:])),
 	}
 	r := reader{b: b[sectionFixedLen:]}
 	s.received = r.counts()
@@ -149,10 +150,20 @@ func parseSection(raw *fabric.Section) (*section, error) {
 	if r.bad {
 		return nil, fmt.Errorf("barrier: section of version %d with %d bytes: malformed lists", raw.Version, len(b))
 	}
-	if raw.Version == sectionVersion && (s.flags&^knownFlags != 0 || le.Uint32(b[92:]) != 0) {
+	if raw.Version == sectionVersion && s.flags&^knownFlags != 0 {
 		return nil, fmt.Errorf("barrier: reserved bits of a section: flags %#x", s.flags)
 	}
 	return s, s.valid()
+}
+
+// High is the latest stamp that a section names, for callers that refuse what
+// is ahead of their clocks.
+func High(raw *fabric.Section) (fabric.Stamp, error) {
+	b, le := raw.Value, binary.LittleEndian
+	if len(b) < sectionFixedLen {
+		return fabric.Stamp{}, fmt.Errorf("barrier: section of version %d with %d bytes", raw.Version, len(b))
+	}
+	return fabric.Stamp{Time: max(int64(le.Uint64(b[32:])), int64(le.Uint64(b[72:])), int64(le.Uint64(b[80:])))}, nil
 }
 
 func (s *section) valid() error {

@@ -55,6 +55,7 @@ func (c *Core) Saved() {
 		return
 	}
 	c.durable, c.saving = *c.saving, nil
+	c.moves++
 	c.step()
 }
 

@@ -44,22 +44,28 @@ var (
 
 // Output is what is to be done, in the order of the fields.
 type Output struct {
-	// Save, Publish and Tell are barrier's.
+	// Save and Publish are barrier's.
 	Save []byte
 	// Events are deliveries and views, in order.
 	Events  []Event
 	Sends   []Send
 	Publish bool
-	Tell    []fabric.MemberID
-	// Faults say which frames were dropped as their senders broke a promise.
-	Faults []error
+	// Faults name the members whose frames were dropped, and say why.
+	Faults []Fault
+}
+
+// Fault says what a member did that it must not do.
+type Fault struct {
+	Member fabric.MemberID
+	Err    error
 }
 
 // Event is a delivery, or, if View is set, a view.
 type Event struct {
-	// Of a delivery.
+	// Of a delivery. Seq is the number that Send returned at its sender.
 	From  barrier.Life
 	Class fabric.Class
+	Seq   uint64
 	Stamp fabric.Stamp
 	// Body is not to be changed.
 	Body []byte
@@ -73,9 +79,9 @@ type Event struct {
 	View *barrier.Installed
 }
 
-// Send is a frame for a member.
+// Send is a frame for some members. What it holds is not to be changed.
 type Send struct {
-	To     fabric.MemberID
+	To     []fabric.MemberID
 	Class  fabric.Class
 	Stream uint64
 	Stamp  fabric.Stamp
@@ -89,9 +95,12 @@ type Core struct {
 	view     *barrier.View
 	id       barrier.ViewID
 	at       int
+	others   []fabric.MemberID // of the view
 	lines    []line
-	parked   []letter // of the view to come, or not to be taken now
-	ownBytes int      // of kept own frames
+	parked   []queue // of the view to come, or not to be taken now
+	ownBytes int     // of kept own frames
+	full     bool    // see SetFull
+	safe     fabric.Stamp
 	did      Output
 	// forwarded is up to where frames of the i-th member were sent to the j-th for
 	// the sake of a cut, by i × members + j.
@@ -132,48 +141,67 @@ func (c *Core) Take() Output {
 }
 
 // Send numbers, stamps and sends a frame to all members of the view, this one
-// included, now by the fabric's clock. The body is copied.
-func (c *Core) Send(now int64, class fabric.Class, body []byte) error {
+// included, now by the fabric's clock. The body is copied. The number counts the
+// frames of this life.
+func (c *Core) Send(now int64, class fabric.Class, body []byte) (seq uint64, err error) {
 	if class != fabric.ClassAgreed && class != fabric.ClassSafe {
-		return fmt.Errorf("%w: %v", ErrClass, class)
+		return 0, fmt.Errorf("%w: %v", ErrClass, class)
 	}
 	if c.at >= 0 && (len(c.lines[c.at].kept) >= c.settings.Window || c.ownBytes > 0 && c.ownBytes+len(body) > c.settings.WindowBytes) {
-		return fmt.Errorf("%w: %d frames, %d bytes are not known to be at all %d members", ErrWindow, len(c.lines[c.at].kept), c.ownBytes, len(c.view.Members))
+		return 0, fmt.Errorf("%w: %d frames, %d bytes are not known to be at all %d members", ErrWindow, len(c.lines[c.at].kept), c.ownBytes, len(c.view.Members))
 	}
 	seq, stamp, err := c.b.Stamp(now)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	l := letter{c.b.Self(), c.id, seq, stamp, class, bytes.Clone(body)}
 	c.lines[c.at].kept = append(c.lines[c.at].kept, l)
 	c.ownBytes += len(body)
-	for i, m := range c.view.Members {
-		if i != c.at {
-			c.send(m.Member, &l)
-		}
+	if len(c.others) > 0 {
+		c.send(c.others, &l)
 	}
 	c.after()
-	return nil
+	return seq, nil
 }
 
-func (c *Core) send(to fabric.MemberID, l *letter) {
+func (c *Core) send(to []fabric.MemberID, l *letter) {
 	c.did.Sends = append(c.did.Sends, Send{To: to, Class: l.class, Stream: l.seq, Stamp: l.stamp, Body: appendLetter(nil, l, c.b.Self().Member)})
+}
+
+// Tell sends the view to a member that is behind; see barrier.Core.Behind.
+func (c *Core) Tell(to fabric.MemberID) {
+	c.did.Sends = append(c.did.Sends, Send{To: []fabric.MemberID{to}, Class: fabric.ClassAgreed, Stamp: c.view.Floor, Body: barrier.AppendView([]byte{flagView}, c.view)})
 }
 
 // Frame takes a frame of class agreed or safe that came from a peer; its body is
 // copied.
 func (c *Core) Frame(from fabric.MemberID, f *fabric.Frame) error {
+	if v, err := parseTold(from, f); err != nil || v != nil {
+		if err == nil {
+			err = c.Learn(v)
+		}
+		return err
+	}
 	l, err := parseLetter(from, f)
 	if err != nil {
 		return err
 	}
 	l.body = bytes.Clone(l.body)
-	if len(c.parked) >= 2*c.settings.Window*barrier.MaxMembers {
-		return fmt.Errorf("%w: %d frames wait for a view; %v sends more than its window", ErrWindow, len(c.parked), from)
+	if err := c.park(l); err != nil {
+		return err
 	}
-	c.parked = append(c.parked, l)
 	c.after()
 	return nil
+}
+
+// SetFull says whether there is room for further deliveries. Without, no frame is
+// taken, so that others do not run ahead, and, if it lasts, leave this member out:
+// memory stays bounded (F3).
+func (c *Core) SetFull(full bool) {
+	if c.full != full {
+		c.full = full
+		c.after()
+	}
 }
 
 // Row takes a peer's row; see barrier.
@@ -228,14 +256,25 @@ func (c *Core) Pledge(now int64) {
 	c.after()
 }
 
-// Lost sends a frame again, if its receiver still needs it.
-func (c *Core) Lost(s *Send) {
+// Needs reports whether a frame that did not reach a member may still be of use
+// to it.
+func (c *Core) Needs(to fabric.MemberID, s *Send) bool {
+	if len(s.Body) > 0 && s.Body[0] == flagView {
+		return false // told again while the member's row is behind
+	}
 	f := fabric.Frame{Header: fabric.Header{Class: s.Class, Stream: s.Stream, Stamp: s.Stamp, Has: fabric.HasStamp}, Body: s.Body}
 	l, err := parseLetter(c.b.Self().Member, &f)
-	if i, member := c.memberOf(s.To); err != nil || !member || l.view != c.id || i == c.at {
-		return
+	i, member := c.memberOf(to)
+	return err == nil && member && l.view == c.id && i != c.at
+}
+
+// Lost sends a frame again to a member that it did not reach, if that needs it.
+func (c *Core) Lost(to fabric.MemberID, s *Send) {
+	if c.Needs(to, s) {
+		again := *s
+		again.To = []fabric.MemberID{to}
+		c.did.Sends = append(c.did.Sends, again)
 	}
-	c.did.Sends = append(c.did.Sends, *s)
 }
 
 func (c *Core) memberOf(id fabric.MemberID) (int, bool) {

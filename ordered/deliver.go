@@ -16,46 +16,16 @@ func (c *Core) after() {
 			c.did.Save = o.Save
 		}
 		c.did.Publish = c.did.Publish || o.Publish
-		c.did.Tell = o.Tell
 		for i := range o.Installed {
 			c.install(&o.Installed[i])
 		}
-		if !c.again() {
+		if !c.offer() {
 			break
 		}
 	}
 	c.deliver()
 	c.forget()
 	c.pay()
-}
-
-// again offers parked frames; true: one was taken, or is gone.
-func (c *Core) again() bool {
-	n := len(c.parked)
-	c.offer()
-	return len(c.parked) < n
-}
-
-// offer gives the barrier what it may take now. The frames of a life are offered
-// in their order: those that follow one which has to wait do so, too.
-func (c *Core) offer() {
-	for k := 0; k < len(c.parked); {
-		l := c.parked[k]
-		v, err := c.b.Frame(l.from, l.view, l.seq, l.stamp)
-		if err != nil {
-			c.did.Faults = append(c.did.Faults, err)
-		}
-		if v == barrier.Parked {
-			k++
-			continue
-		}
-		c.parked = slices.Delete(c.parked, k, k+1)
-		if v == barrier.Taken {
-			i, _ := c.memberOf(l.from.Member)
-			c.lines[i].kept = append(c.lines[i].kept, l)
-			k = 0 // what waited for it
-		}
-	}
 }
 
 // less is the order of delivery within a view.
@@ -94,7 +64,13 @@ func (c *Core) deliver() {
 			return
 		}
 		l := &n.kept[n.delivered]
-		if upTo.Before(l.stamp) || l.class == fabric.ClassSafe && safe.Before(l.stamp) {
+		if upTo.Before(l.stamp) {
+			return
+		}
+		if l.class == fabric.ClassSafe && safe.Before(l.stamp) {
+			if c.safe.Before(l.stamp) { // others wait to read that it is here
+				c.safe, c.did.Publish = upTo, true
+			}
 			return
 		}
 		c.hand(n, !safe.Before(l.stamp))
@@ -104,7 +80,7 @@ func (c *Core) deliver() {
 func (c *Core) hand(n *line, safe bool) {
 	l := &n.kept[n.delivered]
 	n.delivered++
-	c.did.Events = append(c.did.Events, Event{From: l.from, Class: l.class, Stamp: l.stamp, Body: l.body, Safe: safe})
+	c.did.Events = append(c.did.Events, Event{From: l.from, Class: l.class, Seq: l.seq, Stamp: l.stamp, Body: l.body, Safe: safe})
 }
 
 // install ends the view and begins the next one. Who stays delivers all that
@@ -121,7 +97,12 @@ func (c *Core) install(in *barrier.Installed) {
 	}
 	c.lines = make([]line, len(in.View.Members))
 	c.forwarded = make([]uint64, len(c.lines)*len(c.lines))
-	c.ownBytes = 0
+	c.ownBytes, c.others = 0, nil
+	for i, m := range in.View.Members {
+		if i != c.at && c.at >= 0 {
+			c.others = append(c.others, m.Member)
+		}
+	}
 	c.did.Events = append(c.did.Events, Event{View: in})
 }
 
@@ -155,7 +136,7 @@ func (c *Core) pay() {
 		paid := &c.forwarded[d.Of*len(c.lines)+to]
 		for k := range c.lines[d.Of].kept {
 			if l := &c.lines[d.Of].kept[k]; l.seq >= d.First && l.seq <= d.Last && l.seq > *paid {
-				c.send(d.To, l)
+				c.send([]fabric.MemberID{d.To}, l)
 				*paid = l.seq
 			}
 		}

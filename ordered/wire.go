@@ -11,13 +11,16 @@ import (
 
 // The body of a frame of class agreed or safe begins with, little-endian:
 //
-//	flags (1): 1: forwarded by a member for another
+//	flags (1): 1: forwarded by a member for another; 2: alone: a view follows, as barrier writes it, and nothing else
 //	view: number (uvarint), hash (8)
 //	origin: incarnation (8), generation (uvarint); of a forwarded frame before that its id (8)
 //
 // The frame's stream sequence and stamp are its origin's. Whose frame it is that
 // was not forwarded, the port knows.
-const flagForwarded = 1
+const (
+	flagForwarded = 1
+	flagView      = 2
+)
 
 // ErrWire: a body that this package did not write.
 var ErrWire = errors.New("ordered: malformed frame")
@@ -46,6 +49,18 @@ func appendLetter(dst []byte, l *letter, self fabric.MemberID) []byte {
 	dst = le.AppendUint64(dst, l.from.Incarnation)
 	dst = binary.AppendUvarint(dst, uint64(l.from.Generation))
 	return append(dst, l.body...)
+}
+
+// parseTold reads the view that a frame of its own tells; nil if it is none.
+func parseTold(from fabric.MemberID, f *fabric.Frame) (*barrier.View, error) {
+	if f.Class != fabric.ClassAgreed || len(f.Body) == 0 || f.Body[0] != flagView {
+		return nil, nil
+	}
+	v, err := barrier.ParseView(f.Body[1:])
+	if err != nil {
+		return nil, fmt.Errorf("%w: a view from %v: %w", ErrWire, from, err)
+	}
+	return v, nil
 }
 
 // parseLetter reads a frame that came from a peer. The letter's body points into

@@ -57,13 +57,19 @@ func (w *world) fail(kind error, format string, args ...any) {
 }
 
 func newWorld(n int) *world {
+	w := newWorldOf(n)
+	for i := range n {
+		w.start(i, true)
+	}
+	return w
+}
+
+// newWorldOf is a world of nobody yet.
+func newWorldOf(n int) *world {
 	w := &world{links: make([][]Send, n*n), rows: make([]string, n*n), sent: map[string]barrier.Life{},
 		ends: map[[2]barrier.ViewID][]string{}, has: map[barrier.Life]map[string]bool{}}
 	for range n {
 		w.nodes = append(w.nodes, &node{})
-	}
-	for i := range n {
-		w.start(i, true)
 	}
 	return w
 }
@@ -94,8 +100,8 @@ func (w *world) act(i int) {
 	if o.Save != nil {
 		n.pending = o.Save
 	}
-	for _, err := range o.Faults {
-		w.fail(errB2, "%v", err)
+	for _, f := range o.Faults {
+		w.fail(errB2, "%v: %v", f.Member, f.Err)
 	}
 	for k, e := range o.Events {
 		w.event(n, e)
@@ -104,9 +110,16 @@ func (w *world) act(i int) {
 		}
 	}
 	for _, s := range o.Sends {
-		w.links[i*len(w.nodes)+int(s.To-1)] = append(w.links[i*len(w.nodes)+int(s.To-1)], s)
+		for _, to := range s.To {
+			w.links[i*len(w.nodes)+int(to-1)] = append(w.links[i*len(w.nodes)+int(to-1)], s)
+		}
 	}
-	if k := n.core.at; k >= 0 && len(n.core.lines[k].kept) > window {
+	w.watch(n)
+}
+
+// watch holds a member to its window, and notes what it has.
+func (w *world) watch(n *node) {
+	if k := n.core.at; k >= 0 && len(n.core.lines[k].kept) > n.core.settings.Window {
 		w.fail(errF3, "%v keeps %d frames", n.core.b.Self(), len(n.core.lines[k].kept))
 	}
 	for k := range n.core.lines {
@@ -172,7 +185,7 @@ func (w *world) end(key [2]barrier.ViewID, n *node) {
 func (w *world) send(i int, class fabric.Class, number uint64) error {
 	body := name(w.nodes[i].core.b.Self(), number)
 	w.sent[body] = w.nodes[i].core.b.Self()
-	err := w.nodes[i].core.Send(0, class, []byte(body))
+	_, err := w.nodes[i].core.Send(0, class, []byte(body))
 	if err != nil {
 		delete(w.sent, body)
 	}
@@ -188,7 +201,7 @@ func (w *world) pass(from, to int, lose bool) bool {
 	s := (*q)[0]
 	*q = slices.Delete(*q, 0, 1)
 	if lose {
-		w.nodes[from].core.Lost(&s)
+		w.nodes[from].core.Lost(fabric.MemberID(to+1), &s)
 		w.act(from)
 		return true
 	}
@@ -434,32 +447,32 @@ func TestPlantedBugs(t *testing.T) {
 
 func TestSendErrors(t *testing.T) {
 	w := newWorld(3)
-	if err := w.nodes[0].core.Send(0, fabric.ClassAgreed, nil); !errors.Is(err, barrier.ErrNoMember) {
+	if _, err := w.nodes[0].core.Send(0, fabric.ClassAgreed, nil); !errors.Is(err, barrier.ErrNoMember) {
 		t.Errorf("before the first view: %v", err)
 	}
 	w.settle()
-	if err := w.nodes[0].core.Send(0, fabric.ClassFIFO, nil); !errors.Is(err, ErrClass) {
+	if _, err := w.nodes[0].core.Send(0, fabric.ClassFIFO, nil); !errors.Is(err, ErrClass) {
 		t.Errorf("class fifo: %v", err)
 	}
 	w.nodes[0].core.settings.WindowBytes = 10
 	w.sent["\x00\x00\x00\x00\x00\x00"] = w.nodes[0].core.b.Self()
 	w.sent[string(make([]byte, 100))] = w.nodes[0].core.b.Self()
-	if err := w.nodes[0].core.Send(0, fabric.ClassAgreed, make([]byte, 100)); err != nil {
+	if _, err := w.nodes[0].core.Send(0, fabric.ClassAgreed, make([]byte, 100)); err != nil {
 		t.Errorf("a frame larger than the window, alone: %v", err)
 	}
 	w.act(0)
-	if err := w.nodes[0].core.Send(0, fabric.ClassAgreed, nil); !errors.Is(err, ErrWindow) {
+	if _, err := w.nodes[0].core.Send(0, fabric.ClassAgreed, nil); !errors.Is(err, ErrWindow) {
 		t.Errorf("behind it: %v", err)
 	}
 	for range 20 {
 		for w.everything() {
 		}
-		if err := w.nodes[0].core.Send(0, fabric.ClassAgreed, make([]byte, 6)); err != nil {
+		if _, err := w.nodes[0].core.Send(0, fabric.ClassAgreed, make([]byte, 6)); err != nil {
 			t.Fatalf("when all have what was sent: %v", err)
 		}
 		w.act(0)
 	}
-	if err := w.nodes[0].core.Send(0, fabric.ClassAgreed, make([]byte, 6)); !errors.Is(err, ErrWindow) {
+	if _, err := w.nodes[0].core.Send(0, fabric.ClassAgreed, make([]byte, 6)); !errors.Is(err, ErrWindow) {
 		t.Errorf("12 bytes in a window of 10: %v", err)
 	}
 	w.nodes[1].core.SetSuspects([]fabric.MemberID{3})
@@ -472,7 +485,7 @@ func TestSendErrors(t *testing.T) {
 		t.Fatal("no ballot")
 	}
 	w.nodes[0].core.settings.WindowBytes = 1 << 20
-	if err := w.nodes[0].core.Send(0, fabric.ClassAgreed, nil); !errors.Is(err, barrier.ErrWedged) {
+	if _, err := w.nodes[0].core.Send(0, fabric.ClassAgreed, nil); !errors.Is(err, barrier.ErrWedged) {
 		t.Errorf("while the view changes: %v", err)
 	}
 	for _, s := range []Settings{{}, {Settings: barrier.Settings{Self: 1}}, {Window: -1}} {
@@ -592,9 +605,11 @@ func TestFaultsAreTold(t *testing.T) {
 	w := newWorld(3)
 	w.settle()
 	c := w.nodes[0].core
-	c.parked = append(c.parked, letter{from: c.view.Members[1], view: c.id, seq: 1, class: fabric.ClassAgreed}) // not above the floor
+	if err := c.park(letter{from: c.view.Members[1], view: c.id, seq: 1, class: fabric.ClassAgreed}); err != nil { // not above the floor
+		t.Fatal(err)
+	}
 	c.SetSuspects(nil)
-	if o := c.Take(); len(o.Faults) != 1 || !errors.Is(o.Faults[0], barrier.ErrStamp) || len(c.parked) != 0 {
+	if o := c.Take(); len(o.Faults) != 1 || o.Faults[0].Member != 2 || !errors.Is(o.Faults[0].Err, barrier.ErrStamp) || len(c.parked) != 0 {
 		t.Errorf("%v, %d frames wait", o.Faults, len(c.parked))
 	}
 }

@@ -1,0 +1,240 @@
+package barrier
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/raftdv/dv/fabric"
+)
+
+// DetectorConfig holds a detector's settings. Zero stands for the default.
+type DetectorConfig struct {
+	// SuspectAfter is the least silence after which a member is suspected.
+	// Default 60ms.
+	SuspectAfter time.Duration
+	// MaxSuspectAfter bounds what observed delays make of it, and counts for who
+	// says no beat and for who was never heard. Default 1s, at least SuspectAfter.
+	MaxSuspectAfter time.Duration
+	// Window: of the delays within it the longest counts. Default 20ms.
+	Window time.Duration
+	// Grace is how long a member that a port called down stays suspected
+	// whatever comes: it may have been under way. Default 20ms.
+	Grace time.Duration
+}
+
+// ErrDetector: settings that no detector can have.
+var ErrDetector = errors.New("barrier: bad settings of the detector")
+
+func (c DetectorConfig) withDefaults() DetectorConfig {
+	def := func(v *time.Duration, d time.Duration) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&c.SuspectAfter, 60*time.Millisecond)
+	def(&c.MaxSuspectAfter, max(time.Second, c.SuspectAfter))
+	def(&c.Window, 20*time.Millisecond)
+	def(&c.Grace, 20*time.Millisecond)
+	return c
+}
+
+// Validate lists all faults of the settings, defaults filled in.
+func (c DetectorConfig) Validate() error {
+	c = c.withDefaults()
+	var errs []error
+	for _, d := range []struct {
+		name string
+		v    time.Duration
+	}{{"SuspectAfter", c.SuspectAfter}, {"MaxSuspectAfter", c.MaxSuspectAfter}, {"Window", c.Window}, {"Grace", c.Grace}} {
+		if d.v < 0 {
+			errs = append(errs, fmt.Errorf("%w: %s is %v: want a positive time", ErrDetector, d.name, d.v))
+		}
+	}
+	if c.MaxSuspectAfter < c.SuspectAfter {
+		errs = append(errs, fmt.Errorf("%w: MaxSuspectAfter %v is below SuspectAfter %v", ErrDetector, c.MaxSuspectAfter, c.SuspectAfter))
+	}
+	return errors.Join(errs...)
+}
+
+// Detector suspects members that are silent, each by the own observation of one
+// member alone (protocol §4). It is pure: every input comes with its time, which
+// never falls.
+//
+// Suspicion by silence is a guess: with delays bounded by what was observed, or by
+// MaxSuspectAfter, it is right in the end, and that is all V2 asks of it.
+type Detector struct {
+	cfg     DetectorConfig
+	self    fabric.MemberID
+	config  Config
+	ids     []fabric.MemberID
+	watches []watch
+	now     time.Duration
+	wakeAt  time.Duration
+	falsely uint64
+	late    uint64
+}
+
+// NewDetector returns one that begins at now.
+func NewDetector(cfg DetectorConfig, self fabric.MemberID, members Config, now time.Duration) (*Detector, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	d := &Detector{cfg: cfg.withDefaults(), self: self, now: now}
+	d.wakeAt = now
+	d.SetMembers(now, members)
+	d.wakeAt = d.next()
+	return d, nil
+}
+
+// SetMembers says whom to watch: all members of the configuration. What is known
+// of those that stay is kept.
+func (d *Detector) SetMembers(now time.Duration, members Config) {
+	d.begin(now)
+	ids, was, had := members.ids(), d.ids, d.watches
+	d.config, d.ids, d.watches = members.sorted(), ids, make([]watch, len(ids))
+	for i, id := range ids {
+		if k, ok := slices.BinarySearch(was, id); ok {
+			d.watches[i] = had[k]
+		} else {
+			d.watches[i] = watch{last: now, limit: d.cfg.MaxSuspectAfter}
+		}
+	}
+}
+
+func (d *Detector) watch(id fabric.MemberID) *watch {
+	if i, ok := slices.BinarySearch(d.ids, id); ok && id != d.self {
+		return &d.watches[i]
+	}
+	return nil
+}
+
+// begin starts an input. A loop that stood still had no chance to hear anybody:
+// it suspects nobody for that.
+func (d *Detector) begin(now time.Duration) {
+	now = max(now, d.now)
+	if now-d.wakeAt > d.cfg.SuspectAfter/2 {
+		for i := range d.watches {
+			d.watches[i].last, d.watches[i].direct = now, now
+		}
+		d.late++
+		d.wakeAt = now
+	}
+	d.now = now
+}
+
+// Heard takes a sign of life: a row or frame that is newer than all before.
+// direct: it came from the member itself, not by a relay.
+func (d *Detector) Heard(now time.Duration, id fabric.MemberID, direct bool) {
+	d.begin(now)
+	w := d.watch(id)
+	if w == nil || w.down && now < w.downAt+d.cfg.Grace {
+		return
+	}
+	if w.alive(now, &d.cfg) {
+		d.falsely++
+	}
+	if direct {
+		w.near, w.direct = true, now
+	}
+}
+
+// Beats says how often a member intends to give a sign of life; 0: it does not.
+func (d *Detector) Beats(id fabric.MemberID, every time.Duration) {
+	if w := d.watch(id); w != nil && w.beat != every {
+		w.beat = every
+		w.relimit(d.now, &d.cfg)
+		d.wakeAt = min(d.wakeAt, d.next())
+	}
+}
+
+// Down takes a port's word that a member is gone: it is suspected at once.
+func (d *Detector) Down(now time.Duration, id fabric.MemberID) {
+	d.begin(now)
+	if w := d.watch(id); w != nil && !w.down {
+		w.down, w.downAt, w.near = true, now, false
+	}
+}
+
+// Up takes a port's word that a member can be reached (again).
+func (d *Detector) Up(now time.Duration, id fabric.MemberID) {
+	d.begin(now)
+	if w := d.watch(id); w != nil {
+		w.down = false
+		d.Heard(now, id, true)
+	}
+}
+
+// Advance lets time pass. Deadline says when it is to be called at the latest.
+func (d *Detector) Advance(now time.Duration) {
+	d.begin(now)
+	for i, id := range d.ids {
+		if w := &d.watches[i]; id != d.self && !w.silent && now-w.last >= w.limit {
+			w.silent = true
+		}
+	}
+	d.wakeAt = d.next()
+}
+
+// Deadline is when Advance has to be called at the latest.
+func (d *Detector) Deadline() time.Duration { return d.wakeAt }
+
+// next is when a silence may become too long, and not later than after half of
+// what is too long, so that a loop that stood still is noticed.
+func (d *Detector) next() time.Duration {
+	at := d.now + d.cfg.MaxSuspectAfter/2
+	for i, id := range d.ids {
+		if w := &d.watches[i]; id != d.self && !w.silent {
+			at = min(at, max(w.last+w.limit, d.now+1), d.now+w.limit/2)
+		}
+	}
+	return at
+}
+
+// Suspects lists whom this member suspects. Who hears no majority of the voters
+// suspects itself alone: it may be deaf, and knows nothing of the others.
+func (d *Detector) Suspects() (ids []fabric.MemberID) {
+	if d.Alone() {
+		return []fabric.MemberID{d.self}
+	}
+	for i, id := range d.ids {
+		if w := &d.watches[i]; id != d.self && (w.down || w.silent) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// Alone reports whether this member hears no majority of the voters, itself
+// included.
+func (d *Detector) Alone() bool {
+	return !d.config.majority(func(id fabric.MemberID) bool {
+		w := d.watch(id)
+		return w == nil || !w.down && !w.silent
+	})
+}
+
+// Hears lists whom this member hears directly: whose own signs of life come in
+// time. Relaying is to begin earlier than suspicion, after a third of its time
+// or when a beat is missed (protocol §4).
+func (d *Detector) Hears() (ids []fabric.MemberID) {
+	for i, id := range d.ids {
+		if w := &d.watches[i]; id != d.self && w.near && !w.down && d.now-w.direct < max(w.limit/3, w.beat+w.beat/2) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// SuspectAfter is the limit in force for a member, 0 if it is not watched.
+func (d *Detector) SuspectAfter(id fabric.MemberID) time.Duration {
+	if w := d.watch(id); w != nil {
+		return w.limit
+	}
+	return 0
+}
+
+// Counts are how many suspicions by silence were wrong, and how often the loop
+// stood still for too long to suspect anybody.
+func (d *Detector) Counts() (falsely, late uint64) { return d.falsely, d.late }

@@ -1,0 +1,393 @@
+package ordered
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/raftdv/dv/barrier"
+	"github.com/raftdv/dv/fabric"
+)
+
+// Instant is when an input comes: by the member's own monotonic clock, for what
+// takes time, and by the fabric's, for stamps.
+type Instant struct {
+	Mono  time.Duration
+	Clock fabric.Time
+}
+
+// Endpoint is a Core and what takes time: who is suspected, who proposes views
+// and when, how often the row is published, what is sent again. It is a
+// deterministic state machine: every input comes with its time.
+//
+// # What a caller owes
+//
+//  1. All calls are serialised, and their Mono never falls.
+//  2. After each input, or several, Take is called, and acted on in the order of
+//     Actions' fields; and again at Deadline.
+//  3. Save is written to stable storage, one after the other; then Saved is called.
+//  4. Actions.Publish: the row, with AppendSection's section, is published to all
+//     peers promptly, its version one higher than before.
+//  5. Sends are given to the port in their order, on one lane. For each destination
+//     that the port refuses, or whose ticket is lost, Lost is called.
+type Endpoint struct {
+	cfg      EndpointConfig
+	core     *Core
+	detector *barrier.Detector
+	watched  uint64 // epoch of the configuration that the detector has
+	now      Instant
+	deadline time.Duration
+
+	peers     []*contact
+	turns     turns
+	suspects  []fabric.MemberID
+	hears     []fabric.MemberID
+	random    *rand.Rand
+	active    time.Duration // when an agreed frame was last sent or came
+	beat      time.Duration // in force
+	published time.Duration
+	faults    []Fault
+	lookedAt  time.Duration // when conduct was looked at last
+	retryAt   time.Duration // 0: nothing waits
+}
+
+// contact is what an endpoint knows of a peer beside what core and detector do.
+type contact struct {
+	id          fabric.MemberID
+	up          bool
+	incarnation uint64 // of its newest row
+	version     uint64
+	conduct     conduct
+	behind      time.Duration // since when its row is of an older view
+	isBehind    bool
+	again       []retry
+}
+
+// retry is a frame that did not reach the peer.
+type retry struct{ send Send }
+
+// Actions is what is to be done, in the order of the fields.
+type Actions struct {
+	Save    []byte
+	Events  []Event
+	Sends   []Send
+	Publish bool
+	// Faults name members that broke the rules, and are suspected for it.
+	Faults []Fault
+}
+
+// ErrAhead: a stamp beyond what the own clock allows.
+var ErrAhead = errors.New("ordered: stamp is ahead of this member's clock")
+
+// NewEndpoint returns the endpoint of a process that has just started; see
+// barrier.New for saved.
+func NewEndpoint(cfg EndpointConfig, saved []byte, now Instant) (*Endpoint, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	core, err := New(cfg.Settings, saved)
+	if err != nil {
+		return nil, err
+	}
+	members := core.Barrier().Config()
+	d, err := barrier.NewDetector(cfg.Detector, cfg.Self, members, now.Mono)
+	if err != nil {
+		return nil, err
+	}
+	e := &Endpoint{cfg: cfg, core: core, detector: d, now: now, beat: cfg.Beat, active: now.Mono, published: now.Mono, lookedAt: now.Mono,
+		random: rand.New(rand.NewPCG(uint64(cfg.Self), cfg.Incarnation))}
+	e.meet(&members)
+	core.Barrier().SetBeat(e.beat)
+	e.turns.since, e.turns.moved = now.Mono, now.Mono
+	e.schedule()
+	return e, nil
+}
+
+// Core is the core below. Only its questions may be asked: inputs go through
+// the endpoint.
+func (e *Endpoint) Core() *Core { return e.core }
+
+// meet makes room for all members of the configuration.
+func (e *Endpoint) meet(members *barrier.Config) {
+	was := e.peers
+	e.peers, e.watched = nil, members.Epoch
+	ids := slices.Concat(members.Voters, members.Outgoing, members.Learners)
+	slices.Sort(ids)
+	for _, id := range slices.Compact(ids) {
+		if id == e.cfg.Self {
+			continue
+		}
+		if i := slices.IndexFunc(was, func(p *contact) bool { return p.id == id }); i >= 0 {
+			e.peers = append(e.peers, was[i])
+		} else {
+			e.peers = append(e.peers, &contact{id: id, conduct: conduct{moved: e.now.Mono}})
+		}
+	}
+}
+
+func (e *Endpoint) peer(id fabric.MemberID) *contact {
+	for _, p := range e.peers {
+		if p.id == id {
+			return p
+		}
+	}
+	return nil
+}
+
+func (e *Endpoint) begin(now Instant) {
+	now.Mono = max(now.Mono, e.now.Mono)
+	e.now = now
+}
+
+// Send sends an agreed or safe frame to all members of the view; see Core.Send.
+func (e *Endpoint) Send(now Instant, class fabric.Class, body []byte) (seq uint64, err error) {
+	e.begin(now)
+	seq, err = e.core.Send(now.Clock.Nanos, class, body)
+	if err == nil {
+		e.active = now.Mono
+	}
+	return seq, err
+}
+
+// Frame takes a frame of class agreed or safe from a peer. An error means that it
+// broke the rules, for which it is suspected.
+func (e *Endpoint) Frame(now Instant, from fabric.MemberID, f *fabric.Frame) error {
+	e.begin(now)
+	e.detector.Heard(now.Mono, from, true)
+	e.active = now.Mono
+	err := e.ahead("a frame", f.Stamp)
+	if err == nil {
+		err = e.core.Frame(from, f)
+	}
+	e.blame(from, err)
+	return err
+}
+
+// Row takes a peer's row. direct: it came from the peer itself, not by a relay.
+// Rows of strangers are nobody's.
+func (e *Endpoint) Row(now Instant, row *fabric.Row, direct bool) error {
+	e.begin(now)
+	p := e.peer(row.Owner)
+	if p == nil || row.Incarnation < p.incarnation || row.Incarnation == p.incarnation && row.Version <= p.version {
+		return nil
+	}
+	p.incarnation, p.version = row.Incarnation, row.Version
+	e.detector.Heard(now.Mono, row.Owner, direct)
+	raw, ok := fabric.FindSection(row.Sections, fabric.SectionBarrier)
+	if !ok {
+		return nil
+	}
+	high, err := barrier.High(&raw)
+	if err == nil {
+		err = e.ahead("a row", high)
+	}
+	if err == nil {
+		err = e.core.Row(row.Owner, row.Incarnation, &raw)
+	}
+	e.detector.Beats(row.Owner, e.core.Barrier().PeerBeat(row.Owner))
+	e.blame(row.Owner, err)
+	return err
+}
+
+// ahead refuses stamps that a clock within its error cannot have given.
+func (e *Endpoint) ahead(what string, s fabric.Stamp) error {
+	most := 2 * e.now.Clock.Error
+	if e.now.Clock.Logical {
+		most = e.cfg.MaxAhead
+	}
+	if by := time.Duration(s.Time - e.now.Clock.Nanos); s.Time > e.now.Clock.Nanos && (by > most || by < 0) {
+		return fmt.Errorf("%w: %s by %v, at most %v: set that member's clock", ErrAhead, what, by, most)
+	}
+	return nil
+}
+
+// Link takes a port's word that a peer can be reached, or no longer.
+func (e *Endpoint) Link(now Instant, peer fabric.MemberID, up bool) {
+	e.begin(now)
+	p := e.peer(peer)
+	if p == nil {
+		return
+	}
+	p.up = up
+	if up {
+		e.detector.Up(now.Mono, peer)
+		e.retryAt = now.Mono
+	} else {
+		e.detector.Down(now.Mono, peer)
+	}
+}
+
+// Lost takes a send that did not reach a destination: the port refused it, or its
+// ticket was lost. It is sent again while that is of use.
+func (e *Endpoint) Lost(now Instant, to fabric.MemberID, s Send) {
+	e.begin(now)
+	if p := e.peer(to); p != nil {
+		p.again = append(p.again, retry{s})
+		if e.retryAt == 0 {
+			e.retryAt = now.Mono + e.cfg.RetryAfter
+		}
+	}
+}
+
+// Saved says that Actions.Save is on stable storage.
+func (e *Endpoint) Saved(now Instant) {
+	e.begin(now)
+	e.core.Saved()
+}
+
+// SetConfig takes the configuration that the member has applied; see
+// barrier.Core.SetConfig.
+func (e *Endpoint) SetConfig(now Instant, cfg barrier.Config) error {
+	e.begin(now)
+	return e.core.SetConfig(cfg)
+}
+
+// SetFull says whether there is no room for further deliveries; see Core.SetFull.
+func (e *Endpoint) SetFull(now Instant, full bool) {
+	e.begin(now)
+	e.core.SetFull(full)
+}
+
+// AppendSection appends the row's section; see barrier.Core.AppendSection.
+func (e *Endpoint) AppendSection(dst []byte) []byte { return e.core.Barrier().AppendSection(dst) }
+
+// Deadline is when Take is to be called at the latest.
+func (e *Endpoint) Deadline() time.Duration { return e.deadline }
+
+// Take lets time pass until now, and returns what is to be done since it was
+// called last.
+func (e *Endpoint) Take(now Instant) Actions {
+	e.begin(now)
+	e.configure()
+	if now.Mono >= e.detector.Deadline() {
+		e.detector.Advance(now.Mono)
+	}
+	e.look()
+	e.suspect()
+	e.propose()
+	e.resend()
+	e.pace()
+	e.tell()
+	o := e.core.Take()
+	for _, f := range o.Faults {
+		e.blame(f.Member, f.Err)
+	}
+	a := Actions{Save: o.Save, Events: o.Events, Sends: o.Sends, Publish: o.Publish || now.Mono >= e.published+e.beat, Faults: e.faults}
+	e.faults = nil
+	if a.Publish {
+		e.published = now.Mono
+	}
+	e.schedule()
+	if len(o.Faults) > 0 {
+		e.deadline = now.Mono // to say that their senders are suspected
+	}
+	return a
+}
+
+// configure has the detector watch the members of the newest configuration.
+func (e *Endpoint) configure() {
+	if cfg := e.core.Barrier().Config(); cfg.Epoch != e.watched {
+		e.detector.SetMembers(e.now.Mono, cfg)
+		e.meet(&cfg)
+	}
+}
+
+// suspect says to the core whom this member suspects and hears, when that
+// changes.
+func (e *Endpoint) suspect() {
+	suspects := e.detector.Suspects()
+	if !e.detector.Alone() {
+		for _, p := range e.peers {
+			if p.conduct.until > e.now.Mono && !slices.Contains(suspects, p.id) {
+				suspects = append(suspects, p.id)
+			}
+		}
+		slices.Sort(suspects)
+	}
+	if !slices.Equal(suspects, e.suspects) {
+		e.suspects, e.active = suspects, e.now.Mono
+		e.core.SetSuspects(suspects)
+	}
+	if hears := e.detector.Hears(); !slices.Equal(hears, e.hears) {
+		e.hears = hears
+		e.core.SetHears(hears)
+	}
+}
+
+// resend sends again what did not arrive, to those that can be reached.
+func (e *Endpoint) resend() {
+	if e.retryAt == 0 || e.now.Mono < e.retryAt {
+		return
+	}
+	e.retryAt = 0
+	for _, p := range e.peers {
+		again := p.again
+		p.again = nil
+		for _, r := range again {
+			if !p.up {
+				if e.core.Needs(p.id, &r.send) {
+					p.again = append(p.again, r)
+				}
+				continue
+			}
+			e.core.Lost(p.id, &r.send)
+		}
+	}
+}
+
+// tell sends the view to members that have been behind for longer than the rows
+// of others need to say it: one after the other, the first member of the view
+// first.
+func (e *Endpoint) tell() {
+	v, member := e.core.Barrier().View()
+	rank := slices.IndexFunc(v.Members, func(l barrier.Life) bool { return l.Member == e.cfg.Self })
+	if !member || rank < 0 {
+		rank = len(v.Members)
+	}
+	for _, p := range e.peers {
+		switch {
+		case !e.core.Barrier().Behind(p.id):
+			p.isBehind = false
+		case !p.isBehind:
+			p.isBehind, p.behind = true, e.now.Mono
+		case e.now.Mono-p.behind >= e.cfg.Beat*time.Duration(1+rank) && p.up:
+			p.behind = e.now.Mono
+			e.core.Tell(p.id)
+		}
+	}
+}
+
+// pace decides how often the row is published, and promises anew for it.
+func (e *Endpoint) pace() {
+	beat := e.cfg.IdleBeat
+	if e.now.Mono-e.active < e.cfg.IdleAfter {
+		beat = e.cfg.Beat
+	}
+	if beat != e.beat {
+		e.beat = beat
+		e.core.Barrier().SetBeat(beat)
+	}
+	if e.now.Mono >= e.published+e.beat {
+		e.core.Pledge(e.now.Clock.Nanos)
+	}
+}
+
+// schedule computes when Take is due.
+func (e *Endpoint) schedule() {
+	at := min(e.published+e.beat, e.detector.Deadline(), e.lookedAt+e.lookEvery())
+	if e.retryAt != 0 {
+		at = min(at, e.retryAt)
+	}
+	if e.turns.at != 0 {
+		at = min(at, e.turns.at)
+	}
+	for _, p := range e.peers {
+		if p.conduct.until > e.now.Mono {
+			at = min(at, p.conduct.until)
+		}
+	}
+	e.deadline = max(at, e.now.Mono+time.Microsecond)
+}

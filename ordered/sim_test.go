@@ -1,0 +1,363 @@
+package ordered
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/raftdv/dv/barrier"
+	"github.com/raftdv/dv/fabric"
+	"github.com/raftdv/dv/fabric/sim"
+)
+
+var (
+	storms    = flag.Int("storms", 3, "seeds of each size in TestStorms")
+	stormSeed = flag.Uint64("storm", 1, "first seed of TestStorms")
+)
+
+// settles is how long one view of all members lasts that counts as settled.
+const settles = 2 * time.Second
+
+var errV2 = errors.New("V2: with all members well, views do not settle")
+
+// cluster is endpoints on a simulated fabric: in virtual time, each with a disk.
+type cluster struct {
+	*world
+	net     *sim.Network
+	members []*member
+	cfg     EndpointConfig
+	counts  struct{ views, delivered, refused, kills int }
+	falsely uint64
+}
+
+// member is a process, and what outlives it.
+type member struct {
+	*node
+	c       *cluster
+	id      fabric.MemberID
+	port    *sim.Port
+	station *station
+	armed   time.Duration
+	writing bool
+	queue   [][]byte
+	acting  bool
+}
+
+func (m *member) now() Instant { return Instant{m.c.net.Now(), m.port.Now()} }
+
+func newCluster(t testing.TB, n int, cfg sim.Config, ecfg EndpointConfig) *cluster {
+	c := &cluster{world: newWorldOf(n), cfg: ecfg}
+	cfg.Restart = func(id fabric.MemberID, _ uint64) fabric.Handler {
+		c.counts.kills++
+		m := c.birth(int(id - 1))
+		c.net.After(0, func() { m.ready() })
+		return m
+	}
+	var err error
+	if c.net, err = sim.New(cfg); err != nil {
+		t.Fatal(err)
+	}
+	c.net.LogSeed(t)
+	for i := range n {
+		c.members = append(c.members, &member{c: c, id: fabric.MemberID(i + 1)})
+		c.join(i)
+	}
+	return c
+}
+
+func (c *cluster) join(i int) {
+	m := c.birth(i)
+	p, err := c.net.Join(m.id, m)
+	if err != nil {
+		panic(err)
+	}
+	m.attach(p)
+}
+
+// birth makes the next process of a member; it has no port yet.
+func (c *cluster) birth(i int) *member {
+	was := c.members[i]
+	m := &member{c: c, id: was.id}
+	var disk []byte
+	if was.node != nil {
+		disk = was.disk
+	}
+	m.node = &node{disk: disk}
+	c.members[i], c.nodes[i] = m, m.node
+	return m
+}
+
+func (m *member) attach(p *sim.Port) {
+	m.port = p
+	cfg := m.c.cfg
+	cfg.Settings.Settings = barrier.Settings{Self: m.id, Incarnation: p.Incarnation(), Fresh: m.disk == nil, Config: barrier.Config{Epoch: 1}}
+	for k := range m.c.nodes {
+		cfg.Settings.Config.Voters = append(cfg.Settings.Config.Voters, fabric.MemberID(k+1))
+	}
+	e, err := NewEndpoint(cfg, m.disk, m.now())
+	if err != nil {
+		panic(err)
+	}
+	m.core = e.core
+	m.station = newStation(e, p)
+	m.act()
+}
+
+// ready attaches a member that the network itself started again.
+func (m *member) ready() {
+	if m.station == nil {
+		m.attach(m.c.net.Port(m.id))
+	}
+}
+
+func (m *member) act() {
+	if m.acting {
+		return
+	}
+	m.acting = true
+	defer func() { m.acting = false }()
+	now := m.now()
+	a := m.station.endpoint.Take(now)
+	if a.Save != nil {
+		m.queue = append(m.queue, a.Save)
+		m.write()
+	}
+	for _, f := range a.Faults {
+		m.c.fail(errB2, "%v: %v", f.Member, f.Err)
+	}
+	for _, e := range a.Events {
+		m.c.event(m.node, e)
+		if e.View != nil {
+			m.c.counts.views++
+		} else {
+			m.c.counts.delivered++
+		}
+	}
+	m.c.watch(m.node)
+	m.station.transmit(now, &a)
+	at := m.station.endpoint.Deadline()
+	m.armed = at
+	m.port.After(max(at-m.c.net.Now(), 0), func() {
+		if m.armed == at {
+			m.act()
+		}
+	})
+}
+
+// write puts what is to be saved on the disk, which takes a while.
+func (m *member) write() {
+	if m.writing || len(m.queue) == 0 {
+		return
+	}
+	m.writing = true
+	m.port.After(time.Millisecond, func() {
+		m.disk, m.queue, m.writing = m.queue[0], m.queue[1:], false
+		m.station.endpoint.Saved(m.now())
+		m.act()
+		m.write()
+	})
+}
+
+// Deliver, Gap, Row, Resolve and Link implement fabric.Handler.
+func (m *member) Deliver(from fabric.MemberID, frames []fabric.Frame) {
+	m.ready()
+	for i := range frames {
+		if err := m.station.endpoint.Frame(m.now(), from, &frames[i]); err != nil {
+			m.c.fail(errB2, "%v", err)
+		}
+	}
+	m.act()
+}
+
+func (m *member) Gap(fabric.MemberID, fabric.Gap) {}
+
+func (m *member) Row(_ fabric.MemberID, row fabric.Row) {
+	m.ready()
+	if err := m.station.endpoint.Row(m.now(), &row, true); err != nil {
+		m.c.fail(errB2, "%v", err)
+	}
+	m.act()
+}
+
+func (m *member) Resolve(settled []fabric.Resolution) {
+	m.ready()
+	for _, r := range settled {
+		m.station.settle(m.now(), r.To, r.Ticket, !r.Acked())
+	}
+	m.act()
+}
+
+func (m *member) Link(peer fabric.MemberID, s fabric.LinkState) {
+	m.ready()
+	m.station.endpoint.Link(m.now(), peer, s.Up)
+	m.act()
+}
+
+var _ fabric.Handler = (*member)(nil)
+
+func (m *member) send(class fabric.Class, number uint64) error {
+	m.ready()
+	body := name(m.core.b.Self(), number)
+	m.c.sent[body] = m.core.b.Self()
+	_, err := m.station.endpoint.Send(m.now(), class, []byte(body))
+	if err != nil {
+		delete(m.c.sent, body)
+		m.c.counts.refused++
+	}
+	m.act()
+	return err
+}
+
+// whole reports whether all members are in one view.
+func (c *cluster) whole() bool {
+	for _, m := range c.members {
+		if m.station == nil || m.core.b.Wedged() || m.core.at < 0 || len(m.core.view.Members) != len(c.members) || m.core.id != c.members[0].core.id {
+			return false
+		}
+	}
+	return true
+}
+
+// until runs until f holds; false: it did not within the time.
+func (c *cluster) until(most time.Duration, f func() bool) bool {
+	for end := c.net.Now() + most; c.net.Now() < end && c.err == nil; c.net.Advance(time.Millisecond) {
+		if f() {
+			return true
+		}
+	}
+	return f()
+}
+
+// TestFirstView: members that start together are in one view soon, and the first
+// one has all of them.
+func TestFirstView(t *testing.T) {
+	for _, n := range []int{1, 2, 3, 5, 7} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			c := newCluster(t, n, sim.Config{Seed: 1, Faults: sim.Faults{Delay: 100 * time.Microsecond}}, EndpointConfig{})
+			if !c.until(time.Second, c.whole) || c.err != nil {
+				t.Fatalf("not in one view after a second: %v", c.err)
+			}
+			if v := c.members[0].core.view; v.Number != 1 {
+				t.Errorf("it took %d views", v.Number)
+			}
+		})
+	}
+}
+
+// storm lets everything go wrong for a while that a network and machines do, and
+// then nothing any more.
+func (c *cluster) storm(r *rand.Rand, length time.Duration) {
+	number := uint64(0)
+	for end := c.net.Now() + length; c.net.Now() < end && c.err == nil; {
+		c.net.Advance(time.Duration(r.ExpFloat64() * float64(2*time.Millisecond)))
+		if m := c.members[r.IntN(len(c.members))]; m.station != nil {
+			number++
+			if c.net.Port(m.id) == m.port {
+				_ = m.send(fabric.ClassAgreed+fabric.Class(r.IntN(2)), number)
+			}
+		}
+	}
+	for _, id := range c.net.Heal() {
+		m := c.birth(int(id - 1))
+		p, err := c.net.Join(id, m)
+		if err != nil {
+			panic(err)
+		}
+		m.attach(p)
+	}
+}
+
+// calm: all members are in one view soon, and what they send is delivered by all,
+// in one order.
+func (c *cluster) calm(most time.Duration) {
+	since, id := c.net.Now(), barrier.ViewID{}
+	settled := func() bool {
+		if now := c.members[0].core.id; !c.whole() || now != id {
+			since, id = c.net.Now(), now
+		}
+		return c.net.Now()-since > settles
+	}
+	if !c.until(most, settled) {
+		c.fail(errV2, "views do not settle within %v: %s", most, c.dump())
+		return
+	}
+	marks := make([]int, len(c.members))
+	for i, m := range c.members {
+		marks[i] = len(m.inView)
+	}
+	const each = 5
+	for k := range uint64(each) {
+		for _, m := range c.members {
+			var err error
+			if !c.until(time.Second, func() bool {
+				err = m.send(fabric.ClassAgreed+fabric.Class(k%2), 1<<40+k)
+				return !errors.Is(err, ErrWindow)
+			}) || err != nil {
+				c.fail(errV2, "%v cannot send: %v", m.core.b.Self(), err)
+				return
+			}
+		}
+	}
+	all := func() bool {
+		for i, m := range c.members {
+			if len(m.inView) < marks[i]+each*len(c.members) {
+				return false
+			}
+		}
+		return true
+	}
+	if !c.until(time.Second, all) || c.members[0].core.id != id {
+		c.fail(errLoss, "what was sent at the end is not delivered in %v: %s", id, c.dump())
+	}
+}
+
+func (c *cluster) dump() string {
+	var b strings.Builder
+	for _, m := range c.members {
+		e := m.station.endpoint
+		fmt.Fprintf(&b, "\n%v: %v, member %v, wedged %v, suspects %v, turns %+v, %d in the view", m.core.b.Self(), m.core.id, m.core.at >= 0, m.core.b.Wedged(), e.suspects, e.turns, len(m.inView))
+	}
+	return b.String()
+}
+
+// TestStorms: nothing breaks an invariant, and all is well when the storm is
+// over. `-storms 1000 -storm 1`; a failure names its seed.
+func TestStorms(t *testing.T) {
+	for _, n := range []int{2, 3, 4, 5, 7} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			var sum struct{ views, delivered, refused, kills int }
+			for seed := *stormSeed; seed < *stormSeed+uint64(*storms); seed++ {
+				r := rand.New(rand.NewPCG(seed, uint64(n)))
+				c := newCluster(t, n, stormOf(seed, r), EndpointConfig{Settings: Settings{Window: 16}})
+				c.storm(r, 20*time.Second)
+				c.calm(20 * time.Second)
+				if c.err != nil {
+					t.Fatalf("seed %d: %v", seed, c.err)
+				}
+				sum.views, sum.delivered, sum.refused, sum.kills = sum.views+c.counts.views, sum.delivered+c.counts.delivered, sum.refused+c.counts.refused, sum.kills+c.counts.kills
+			}
+			t.Logf("%+v", sum)
+			if sum.delivered == 0 || sum.views < 2**storms*n {
+				t.Errorf("the storm did not do anything: %+v", sum)
+			}
+		})
+	}
+}
+
+func stormOf(seed uint64, r *rand.Rand) sim.Config {
+	often := time.Duration(1+r.IntN(5)) * time.Second
+	f := sim.Faults{
+		Delay: 200 * time.Microsecond, Jitter: time.Duration(r.IntN(2000)) * time.Microsecond,
+		Loss: r.Float64() * 0.1, Duplicate: r.Float64() * 0.05, Reorder: r.Float64() * 0.05,
+		CutEvery: often, CutFor: time.Duration(r.IntN(3000)) * time.Millisecond,
+		PauseEvery: often, PauseFor: time.Duration(r.IntN(2000)) * time.Millisecond,
+		StallEvery: often, StallFor: time.Duration(r.IntN(3000)) * time.Millisecond,
+		KillEvery: 2 * often, KillFor: time.Duration(r.IntN(2000)) * time.Millisecond,
+		ClockError: time.Duration(r.IntN(1000)) * time.Microsecond,
+	}
+	return sim.Config{Seed: seed, Faults: f}
+}
