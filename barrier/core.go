@@ -105,7 +105,7 @@ type peer struct {
 	life  Life
 	row   *section // nil: none yet
 	value *View    // row's, parsed; nil if it has none, or is of another view
-	moves uint64   // rows that said something new, see PeerMoves
+	moves uint64   // see PeerMoves
 }
 
 // Errors of rows and frames: their sender broke the rules of this package.

@@ -140,6 +140,15 @@ func (d *Detector) Heard(now time.Duration, id fabric.MemberID, direct bool) {
 	}
 }
 
+// Waits: what a member says waits for this one to take it, and whatever it says
+// next behind that. It is not silent.
+func (d *Detector) Waits(now time.Duration, id fabric.MemberID) {
+	d.begin(now)
+	if w := d.watch(id); w != nil && !w.down {
+		w.last, w.direct = now, now
+	}
+}
+
 // Beats says how often a member intends to give a sign of life; 0: it does not.
 func (d *Detector) Beats(id fabric.MemberID, every time.Duration) {
 	if w := d.watch(id); w != nil && w.beat != every {

@@ -14,8 +14,9 @@ import (
 // included: while it rises the change goes on.
 func (c *Core) Moves() uint64 { return c.moves }
 
-// PeerMoves counts the rows of a member that said something new of its stream,
-// its view or its votes.
+// PeerMoves counts the rows of a member that said that it took further frames, or
+// something new of its view or its votes. What it promises and sends does not
+// count: a member that takes nothing can do that for ever.
 func (c *Core) PeerMoves(id fabric.MemberID) uint64 {
 	if p := c.peer(id); p != nil {
 		return p.moves
@@ -110,11 +111,9 @@ func (c *Core) isProposed(b ballot) bool {
 	})
 }
 
-// moved reports whether s says something of its owner's stream, view or votes
-// that old did not.
-func (s *section) moved(old *section) bool {
-	return s.voted(old) || s.sent != old.sent || s.promise != old.promise || s.barrier != old.barrier || !slices.Equal(s.received, old.received)
-}
+// moved reports whether s says something of what its owner took, of its view or
+// its votes that old did not.
+func (s *section) moved(old *section) bool { return s.voted(old) || !slices.Equal(s.received, old.received) }
 
 // voted reports whether it says something of the change to the next view.
 func (s *section) voted(old *section) bool {

@@ -97,10 +97,10 @@ type Core struct {
 	at       int
 	others   []fabric.MemberID // of the view
 	lines    []line
-	parked   []queue // of the view to come, or not to be taken now
-	ownBytes int     // of kept own frames
-	full     bool    // see SetFull
-	safe     fabric.Stamp
+	parked   []queue      // of the view to come, or not to be taken now
+	ownBytes int          // of kept own frames
+	full     bool         // see SetFull
+	safe     fabric.Stamp // others were told that all safe frames up to it are here
 	did      Output
 	// forwarded is up to where frames of the i-th member were sent to the j-th for
 	// the sake of a cut, by i × members + j.
@@ -174,7 +174,7 @@ func (c *Core) Tell(to fabric.MemberID) {
 }
 
 // Frame takes a frame of class agreed or safe that came from a peer; its body is
-// copied.
+// kept.
 func (c *Core) Frame(from fabric.MemberID, f *fabric.Frame) error {
 	if v, err := parseTold(from, f); err != nil || v != nil {
 		if err == nil {
@@ -186,7 +186,6 @@ func (c *Core) Frame(from fabric.MemberID, f *fabric.Frame) error {
 	if err != nil {
 		return err
 	}
-	l.body = bytes.Clone(l.body)
 	if err := c.park(l); err != nil {
 		return err
 	}

@@ -67,10 +67,10 @@ func (c *Core) deliver() {
 		if upTo.Before(l.stamp) {
 			return
 		}
+		if l.class == fabric.ClassSafe && c.safe.Before(l.stamp) {
+			c.safe, c.did.Publish = upTo, true // others wait to read that it is here
+		}
 		if l.class == fabric.ClassSafe && safe.Before(l.stamp) {
-			if c.safe.Before(l.stamp) { // others wait to read that it is here
-				c.safe, c.did.Publish = upTo, true
-			}
 			return
 		}
 		c.hand(n, !safe.Before(l.stamp))

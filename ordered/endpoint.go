@@ -41,6 +41,7 @@ type Endpoint struct {
 	deadline time.Duration
 
 	peers     []*contact
+	up        map[fabric.MemberID]bool // as the port says; of strangers too, who may become members
 	turns     turns
 	suspects  []fabric.MemberID
 	hears     []fabric.MemberID
@@ -56,7 +57,6 @@ type Endpoint struct {
 // contact is what an endpoint knows of a peer beside what core and detector do.
 type contact struct {
 	id          fabric.MemberID
-	up          bool
 	incarnation uint64 // of its newest row
 	version     uint64
 	conduct     conduct
@@ -98,6 +98,7 @@ func NewEndpoint(cfg EndpointConfig, saved []byte, now Instant) (*Endpoint, erro
 		return nil, err
 	}
 	e := &Endpoint{cfg: cfg, core: core, detector: d, now: now, beat: cfg.Beat, active: now.Mono, published: now.Mono, lookedAt: now.Mono,
+		up:     map[fabric.MemberID]bool{},
 		random: rand.New(rand.NewPCG(uint64(cfg.Self), cfg.Incarnation))}
 	e.meet(&members)
 	core.Barrier().SetBeat(e.beat)
@@ -207,11 +208,7 @@ func (e *Endpoint) ahead(what string, s fabric.Stamp) error {
 // Link takes a port's word that a peer can be reached, or no longer.
 func (e *Endpoint) Link(now Instant, peer fabric.MemberID, up bool) {
 	e.begin(now)
-	p := e.peer(peer)
-	if p == nil {
-		return
-	}
-	p.up = up
+	e.up[peer] = up
 	if up {
 		e.detector.Up(now.Mono, peer)
 		e.retryAt = now.Mono
@@ -230,6 +227,18 @@ func (e *Endpoint) Lost(now Instant, to fabric.MemberID, s Send) {
 			e.retryAt = now.Mono + e.cfg.RetryAfter
 		}
 	}
+}
+
+// Heard takes a frame of another class as a sign of life.
+func (e *Endpoint) Heard(now Instant, from fabric.MemberID) {
+	e.begin(now)
+	e.detector.Heard(now.Mono, from, true)
+}
+
+// Waits: what a peer says waits for this member to take it. It is not silent.
+func (e *Endpoint) Waits(now Instant, from fabric.MemberID) {
+	e.begin(now)
+	e.detector.Waits(now.Mono, from)
 }
 
 // Saved says that Actions.Save is on stable storage.
@@ -327,7 +336,7 @@ func (e *Endpoint) resend() {
 		again := p.again
 		p.again = nil
 		for _, r := range again {
-			if !p.up {
+			if !e.up[p.id] {
 				if e.core.Needs(p.id, &r.send) {
 					p.again = append(p.again, r)
 				}
@@ -353,7 +362,7 @@ func (e *Endpoint) tell() {
 			p.isBehind = false
 		case !p.isBehind:
 			p.isBehind, p.behind = true, e.now.Mono
-		case e.now.Mono-p.behind >= e.cfg.Beat*time.Duration(1+rank) && p.up:
+		case e.now.Mono-p.behind >= e.cfg.Beat*time.Duration(1+rank) && e.up[p.id]:
 			p.behind = e.now.Mono
 			e.core.Tell(p.id)
 		}

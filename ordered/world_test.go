@@ -47,6 +47,7 @@ type world struct {
 	ends   map[[2]barrier.ViewID][]string
 	has    map[barrier.Life]map[string]bool
 	tamper func(*node, *Output)
+	window int
 	err    error
 }
 
@@ -66,7 +67,7 @@ func newWorld(n int) *world {
 
 // newWorldOf is a world of nobody yet.
 func newWorldOf(n int) *world {
-	w := &world{links: make([][]Send, n*n), rows: make([]string, n*n), sent: map[string]barrier.Life{},
+	w := &world{window: window, links: make([][]Send, n*n), rows: make([]string, n*n), sent: map[string]barrier.Life{},
 		ends: map[[2]barrier.ViewID][]string{}, has: map[barrier.Life]map[string]bool{}}
 	for range n {
 		w.nodes = append(w.nodes, &node{})
@@ -119,7 +120,7 @@ func (w *world) act(i int) {
 
 // watch holds a member to its window, and notes what it has.
 func (w *world) watch(n *node) {
-	if k := n.core.at; k >= 0 && len(n.core.lines[k].kept) > n.core.settings.Window {
+	if k := n.core.at; k >= 0 && len(n.core.lines[k].kept) > w.window {
 		w.fail(errF3, "%v keeps %d frames", n.core.b.Self(), len(n.core.lines[k].kept))
 	}
 	for k := range n.core.lines {

@@ -24,6 +24,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/raftdv/dv/fabric"
+	"github.com/raftdv/dv/internal/durable"
 )
 
 // Transport carries raft messages between members over fabrics, and over an
@@ -113,7 +114,7 @@ func (t *Transport) Start() error {
 	if t.lookup == nil {
 		t.lookup = net.DefaultResolver.LookupNetIP
 	}
-	if t.incarnation, err = nextIncarnation(t.cfg.IncarnationFile, t.started); err != nil {
+	if t.incarnation, err = durable.NextIncarnation(t.cfg.IncarnationFile, t.started); err != nil {
 		return fmt.Errorf("raftdv: %w", err)
 	}
 	t.instance = randomBytes(16)

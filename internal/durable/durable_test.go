@@ -1,4 +1,4 @@
-package raftdv
+package durable
 
 import (
 	"os"
@@ -15,7 +15,7 @@ func TestIncarnationRises(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
 	var last uint64
 	for _, clock := range []time.Time{now, now, now.Add(-time.Hour), now.Add(time.Second)} {
-		next, err := nextIncarnation(file, clock)
+		next, err := NextIncarnation(file, clock)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -27,7 +27,7 @@ func TestIncarnationRises(t *testing.T) {
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	next, err := nextIncarnation(file, now.Add(time.Minute))
+	next, err := NextIncarnation(file, now.Add(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,13 +42,13 @@ func TestIncarnationFileFaults(t *testing.T) {
 	if err := os.WriteFile(file, []byte("many"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := nextIncarnation(file, time.Now()); err == nil || !strings.Contains(err.Error(), file) {
+	if _, err := NextIncarnation(file, time.Now()); err == nil || !strings.Contains(err.Error(), file) {
 		t.Errorf("garbage in the file: got %v, want an error that names the file", err)
 	}
 	if b, _ := os.ReadFile(file); string(b) != "many" {
 		t.Errorf("a bad file was changed to %q", b)
 	}
-	if _, err := nextIncarnation(filepath.Join(dir, "none", "incarnation"), time.Now()); err == nil {
+	if _, err := NextIncarnation(filepath.Join(dir, "none", "incarnation"), time.Now()); err == nil {
 		t.Error("a missing directory was no error")
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "*.tmp*")); len(left) > 0 {
