@@ -82,6 +82,7 @@ func (c *Core) promiseTo(b ballot, out set) {
 	c.votes.promised, c.out, c.limit = b, out, nil
 	c.unsaved = true
 	c.moves++
+	c.stirs++
 	if c.at >= 0 {
 		c.wedged = true
 		c.banned |= out
@@ -318,6 +319,7 @@ func (c *Core) acceptValue(v *View) {
 	c.votes.accepted, c.votes.value = c.votes.promised, v
 	c.unsaved = true
 	c.moves++
+	c.stirs++
 }
 
 // decide counts: a value that a majority of the voters of this view and of its

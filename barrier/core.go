@@ -64,6 +64,7 @@ type Core struct {
 	promise fabric.Stamp
 	wedged  bool
 	lines   []line
+	seats   []*peer // the members of the view, nil for this one
 	barrier fabric.Stamp
 
 	// Of the change to the next view.
@@ -80,6 +81,7 @@ type Core struct {
 	hears    []fabric.MemberID
 	beat     uint32
 	moves    uint64 // of what belongs to the change, see Moves
+	stirs    uint64 // of what Wants depends on, see Stirs
 	did      Output
 	shown    section
 }
@@ -166,7 +168,9 @@ func (c *Core) Take() Output {
 	o := c.did
 	c.did = Output{}
 	now := c.section()
-	o.Publish = o.Publish || now.news(&c.shown)
+	// What own frames are stamped they say themselves.
+	promises := c.at >= 0 && now.promise != c.shown.promise && c.lines[c.at].last.Before(now.promise)
+	o.Publish = o.Publish || promises || now.news(&c.shown)
 	c.shown = *now
 	return o
 }
@@ -188,6 +192,7 @@ func (c *Core) SetConfig(cfg Config) error {
 // SetSuspects takes whom this member suspects, by its own observation.
 func (c *Core) SetSuspects(ids []fabric.MemberID) {
 	c.suspects = slices.Clone(ids)
+	c.stirs++
 	c.step()
 }
 
@@ -253,6 +258,9 @@ func (c *Core) Row(from fabric.MemberID, incarnation uint64, raw *fabric.Section
 	}
 	if p.row == nil || s.voted(p.row) {
 		c.moves++
+		c.stirs++
+	} else if s.suspects != p.row.suspects {
+		c.stirs++
 	}
 	p.life, p.row, p.value = life, s, nil
 	if err := c.read(p); err != nil {
@@ -328,6 +336,20 @@ func (c *Core) meet() {
 			c.peers = append(c.peers, &peer{id: id})
 		}
 	}
+	c.seats = make([]*peer, len(c.view.Members))
+	for i, l := range c.view.Members {
+		c.seats[i] = c.peer(l.Member)
+	}
+	c.stirs++
+}
+
+// seat is the newest row of the i-th member of the view, if it is of this life and
+// this view; nil otherwise.
+func (c *Core) seat(i int) *section {
+	if p := c.seats[i]; p != nil && p.row != nil && p.life == c.view.Members[i] && p.row.view == c.id {
+		return p.row
+	}
+	return nil
 }
 
 // enter begins a view. stays: as a member of the one before.
@@ -435,9 +457,10 @@ func (c *Core) section() *section {
 	return s
 }
 
-// news reports whether s says something that others wait for, which old did not.
+// news reports whether s says something that others wait for, which old did not,
+// besides promises.
 func (s *section) news(old *section) bool {
-	return s.view != old.view || s.generation != old.generation || s.flags != old.flags || s.promise != old.promise ||
+	return s.view != old.view || s.generation != old.generation || s.flags != old.flags ||
 		s.promised != old.promised || s.accepted != old.accepted || s.hears != old.hears || s.suspects != old.suspects ||
 		s.is(flagWedged) && !slices.Equal(s.received, old.received) || !slices.Equal(s.cut, old.cut) || s.beat != old.beat
 }

@@ -74,6 +74,7 @@ type Detector struct {
 	wakeAt  time.Duration
 	falsely uint64
 	late    uint64
+	changes uint64
 }
 
 // NewDetector returns one that begins at now.
@@ -92,6 +93,7 @@ func NewDetector(cfg DetectorConfig, self fabric.MemberID, members Config, now t
 // of those that stay is kept.
 func (d *Detector) SetMembers(now time.Duration, members Config) {
 	d.begin(now)
+	d.changes++
 	ids, was, had := members.ids(), d.ids, d.watches
 	d.config, d.ids, d.watches = members.sorted(), ids, make([]watch, len(ids))
 	for i, id := range ids {
@@ -132,6 +134,9 @@ func (d *Detector) Heard(now time.Duration, id fabric.MemberID, direct bool) {
 	if w == nil || w.down && now < w.downAt+d.cfg.Grace {
 		return
 	}
+	if w.down || w.silent || direct && !w.near {
+		d.changes++
+	}
 	if w.alive(now, &d.cfg) {
 		d.falsely++
 	}
@@ -163,6 +168,7 @@ func (d *Detector) Down(now time.Duration, id fabric.MemberID) {
 	d.begin(now)
 	if w := d.watch(id); w != nil && !w.down {
 		w.down, w.downAt, w.near = true, now, false
+		d.changes++
 	}
 }
 
@@ -170,7 +176,10 @@ func (d *Detector) Down(now time.Duration, id fabric.MemberID) {
 func (d *Detector) Up(now time.Duration, id fabric.MemberID) {
 	d.begin(now)
 	if w := d.watch(id); w != nil {
-		w.down = false
+		if w.down {
+			w.down = false
+			d.changes++
+		}
 		d.Heard(now, id, true)
 	}
 }
@@ -181,6 +190,7 @@ func (d *Detector) Advance(now time.Duration) {
 	for i, id := range d.ids {
 		if w := &d.watches[i]; id != d.self && !w.silent && now-w.last >= w.limit {
 			w.silent = true
+			d.changes++
 		}
 	}
 	d.wakeAt = d.next()
@@ -200,6 +210,10 @@ func (d *Detector) next() time.Duration {
 	}
 	return at
 }
+
+// Changes counts the changes of Suspects, and of Hears but for those that time
+// brings.
+func (d *Detector) Changes() uint64 { return d.changes }
 
 // Suspects lists whom this member suspects. Who hears no majority of the voters
 // suspects itself alone: it may be deaf, and knows nothing of the others.

@@ -14,6 +14,9 @@ import (
 // included: while it rises the change goes on.
 func (c *Core) Moves() uint64 { return c.moves }
 
+// Stirs counts what may change the answers of Wants, Ballot and Present.
+func (c *Core) Stirs() uint64 { return c.stirs }
+
 // PeerMoves counts the rows of a member that said that it took further frames, or
 // something new of its view or its votes. What it promises and sends does not
 // count: a member that takes nothing can do that for ever.
@@ -75,6 +78,9 @@ func (c *Core) Voters() (ids []fabric.MemberID) {
 	return ids
 }
 
+// Epoch is that of Config.
+func (c *Core) Epoch() uint64 { return c.newest().Epoch }
+
 // Config is the newest configuration that is known.
 func (c *Core) Config() Config { return c.newest().sorted() }
 
@@ -113,7 +119,9 @@ func (c *Core) isProposed(b ballot) bool {
 
 // moved reports whether s says something of what its owner took, of its view or
 // its votes that old did not.
-func (s *section) moved(old *section) bool { return s.voted(old) || !slices.Equal(s.received, old.received) }
+func (s *section) moved(old *section) bool {
+	return s.voted(old) || !slices.Equal(s.received, old.received)
+}
 
 // voted reports whether it says something of the change to the next view.
 func (s *section) voted(old *section) bool {

@@ -56,6 +56,7 @@ func (c *Core) Saved() {
 	}
 	c.durable, c.saving = *c.saving, nil
 	c.moves++
+	c.stirs++
 	c.step()
 }
 

@@ -81,7 +81,9 @@ func (c *Core) Frame(from Life, view ViewID, seq uint64, s fabric.Stamp) (Verdic
 // stands reports whether the barrier of the i-th member stands still: a ballot
 // left it out. What is taken of it after that is not delivered before the view
 // is decided, as it may turn out to be behind the cut.
-func (c *Core) stands(i int) bool { return c.banned.has(c.index(c.view.Members[i].Member)) }
+func (c *Core) stands(i int) bool {
+	return c.banned != 0 && c.banned.has(c.index(c.view.Members[i].Member))
+}
 
 // takes reports whether a frame of the i-th member may still be taken in this
 // view: of one that a ballot left out only up to a cut that all shall have.
@@ -119,20 +121,23 @@ func (c *Core) Safe() fabric.Stamp {
 		return fabric.Stamp{}
 	}
 	safe := c.barrier
-	for i, l := range c.view.Members {
+	for i := range c.view.Members {
 		if i == c.at {
 			continue
 		}
-		p := c.peer(l.Member)
-		if p == nil || p.row == nil || p.life != l || p.row.view != c.id {
+		r := c.seat(i)
+		if r == nil {
 			return c.view.Floor
 		}
-		if p.row.barrier.Before(safe) {
-			safe = p.row.barrier
+		if r.barrier.Before(safe) {
+			safe = r.barrier
 		}
 	}
 	return safe
 }
+
+// Received is how many agreed frames of the i-th member of the view are here.
+func (c *Core) Received(i int) uint64 { return c.lines[i].received }
 
 // Stable is how many frames of the i-th member of the view all members have, as
 // far as their rows say: those need not be kept.
@@ -141,15 +146,15 @@ func (c *Core) Stable(i int) uint64 {
 		return 0
 	}
 	n := c.lines[i].received
-	for j, l := range c.view.Members {
+	for j := range c.view.Members {
 		if j == c.at {
 			continue
 		}
-		p := c.peer(l.Member)
-		if p == nil || p.row == nil || p.life != l || p.row.view != c.id {
+		r := c.seat(j)
+		if r == nil {
 			return 0
 		}
-		n = min(n, p.row.received[i])
+		n = min(n, r.received[i])
 	}
 	return n
 }
@@ -161,10 +166,10 @@ func (c *Core) raise() bool {
 		return false
 	}
 	least := fabric.Stamp{Time: math.MaxInt64}
-	for i, l := range c.view.Members {
+	for i := range c.view.Members {
 		n := &c.lines[i]
-		if p := c.peer(l.Member); !c.stands(i) && p != nil && p.row != nil && p.life == l && p.row.view == c.id && n.received >= p.row.sent {
-			n.bar = later(n.bar, p.row.promise)
+		if r := c.seat(i); r != nil && !c.stands(i) && n.received >= r.sent {
+			n.bar = later(n.bar, r.promise)
 		}
 		if n.bar.Before(least) {
 			least = n.bar

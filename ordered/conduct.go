@@ -54,6 +54,7 @@ func (e *Endpoint) distrust(p *contact) {
 	p.conduct.until = e.now.Mono + e.cfg.StallAfter<<p.conduct.times
 	p.conduct.times, p.conduct.lastly = min(p.conduct.times+1, maxTimes), e.now.Mono
 	p.conduct.moved = p.conduct.until
+	e.askAt = e.now.Mono
 }
 
 // maxFaults bounds the faults that wait to be taken.

@@ -118,6 +118,9 @@ func (c *Core) forget() {
 	}
 	for i := range c.lines {
 		n, k := &c.lines[i], 0
+		if n.delivered == 0 {
+			continue
+		}
 		for stable := c.b.Stable(i); k < n.delivered && n.kept[k].seq <= stable; k++ {
 			if i == c.at {
 				c.ownBytes -= len(n.kept[k].body)

@@ -52,6 +52,8 @@ type Endpoint struct {
 	faults    []Fault
 	lookedAt  time.Duration // when conduct was looked at last
 	retryAt   time.Duration // 0: nothing waits
+	changes   uint64        // of the detector, when it was asked last
+	askAt     time.Duration // when it is asked at the latest
 }
 
 // contact is what an endpoint knows of a peer beside what core and detector do.
@@ -60,6 +62,7 @@ type contact struct {
 	incarnation uint64 // of its newest row
 	version     uint64
 	conduct     conduct
+	waits       bool          // a frame of it came since the row was published last
 	behind      time.Duration // since when its row is of an older view
 	isBehind    bool
 	again       []retry
@@ -159,6 +162,9 @@ func (e *Endpoint) Frame(now Instant, from fabric.MemberID, f *fabric.Frame) err
 	e.begin(now)
 	e.detector.Heard(now.Mono, from, true)
 	e.active = now.Mono
+	if p := e.peer(from); p != nil {
+		p.waits = true
+	}
 	err := e.ahead("a frame", f.Stamp)
 	if err == nil {
 		err = e.core.Frame(from, f)
@@ -298,7 +304,8 @@ func (e *Endpoint) Take(now Instant) Actions {
 
 // configure has the detector watch the members of the newest configuration.
 func (e *Endpoint) configure() {
-	if cfg := e.core.Barrier().Config(); cfg.Epoch != e.watched {
+	if e.core.Barrier().Epoch() != e.watched {
+		cfg := e.core.Barrier().Config()
 		e.detector.SetMembers(e.now.Mono, cfg)
 		e.meet(&cfg)
 	}
@@ -307,6 +314,10 @@ func (e *Endpoint) configure() {
 // suspect says to the core whom this member suspects and hears, when that
 // changes.
 func (e *Endpoint) suspect() {
+	if e.detector.Changes() == e.changes && e.now.Mono < e.askAt {
+		return
+	}
+	e.changes, e.askAt = e.detector.Changes(), e.now.Mono+e.cfg.Beat
 	suspects := e.detector.Suspects()
 	if !e.detector.Alone() {
 		for _, p := range e.peers {

@@ -23,6 +23,9 @@ const maxQueues = 4 * barrier.MaxMembers
 // park keeps a frame until the barrier takes or drops it. An honest sender has no
 // more than its window on its way in one view.
 func (c *Core) park(l letter) error {
+	if k, member := c.memberOf(l.from.Member); member && l.view == c.id && l.seq <= c.b.Received(k) {
+		return nil // sent again though it had arrived
+	}
 	i := slices.IndexFunc(c.parked, func(q queue) bool { return q.from == l.from && q.view == l.view })
 	if i < 0 {
 		if len(c.parked) >= maxQueues {

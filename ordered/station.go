@@ -48,8 +48,15 @@ func (s *station) transmit(now Instant, a *Actions) {
 		s.version++
 		s.sections = s.endpoint.AppendSection(s.sections[:0])
 		s.prompt = s.prompt[:0]
+		for _, first := range [...]bool{true, false} { // who waits for it comes first
+			for _, p := range s.endpoint.peers {
+				if p.waits == first {
+					s.prompt = append(s.prompt, p.id)
+				}
+			}
+		}
 		for _, p := range s.endpoint.peers {
-			s.prompt = append(s.prompt, p.id)
+			p.waits = false
 		}
 		// It is refused only by a port that is closed: the next beat comes anyway.
 		_ = s.port.Publish(fabric.Row{Owner: s.self, Incarnation: s.incarnation, Version: s.version, Sections: s.sections}, s.prompt)

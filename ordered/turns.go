@@ -17,6 +17,7 @@ type turns struct {
 	view   barrier.ViewID
 	out    []fabric.MemberID
 	since  time.Duration // when this was wanted first
+	stirs  uint64
 	moves  uint64
 	moved  time.Duration // when a ballot last went on
 	tries  int
@@ -30,6 +31,11 @@ const maxTries = 5
 // propose begins a ballot when it is this member's turn.
 func (e *Endpoint) propose() {
 	t, b, now := &e.turns, e.core.Barrier(), e.now.Mono
+	if s := b.Stirs(); s == t.stirs && (t.at == 0 || now < t.at) {
+		return
+	} else {
+		t.stirs = s
+	}
 	out, wanted := b.Wants()
 	if !wanted || e.detector.Alone() {
 		t.wanted, t.at = false, 0

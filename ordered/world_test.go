@@ -615,6 +615,32 @@ func TestFaultsAreTold(t *testing.T) {
 	}
 }
 
+// TestTwiceBehindAGap: what is sent again though it had arrived does not count
+// against what waits.
+func TestTwiceBehindAGap(t *testing.T) {
+	w := newWorld(2)
+	w.settle()
+	c := w.nodes[1].core
+	l := letter{from: c.view.Members[0], view: c.id, seq: 1, class: fabric.ClassAgreed, stamp: fabric.Stamp{Time: 1}}
+	if err := c.park(l); err != nil {
+		t.Fatal(err)
+	}
+	c.after()
+	again := l
+	for l.seq = 3; l.seq < 3+window; l.seq++ { // 2 is missing
+		l.stamp.Time++
+		if err := c.park(l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.park(again); err != nil {
+		t.Errorf("a frame that is here is refused: %v", err)
+	}
+	if err := c.park(l); !errors.Is(err, ErrWindow) {
+		t.Errorf("more than a window waits: %v", err)
+	}
+}
+
 // TestWire: what is written is read; anything else is refused.
 func TestWire(t *testing.T) {
 	for _, from := range []fabric.MemberID{7, 8} { // its own, forwarded
