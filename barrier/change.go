@@ -279,12 +279,12 @@ func (c *Core) fresh(cut []uint64) *View {
 			continue
 		}
 		if k, ok := c.view.member(id); ok && !c.out.has(c.index(id)) {
-			v.Members = append(v.Members, c.view.Members[k])
+			v.Members, v.Since = append(v.Members, c.view.Members[k]), append(v.Since, c.view.Since[k])
 			if r := c.rowOf(id); r != nil {
 				v.Floor = later(v.Floor, r.high)
 			}
 		} else if l, ok := c.joiner(id); ok {
-			v.Members = append(v.Members, l)
+			v.Members, v.Since = append(v.Members, l), append(v.Since, v.Number)
 		}
 	}
 	if v.validate() != nil {

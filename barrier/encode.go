@@ -14,7 +14,7 @@ import (
 //
 //	number, hash of the former view (8), floor: time (8), logical
 //	epoch, then voters, outgoing voters and learners: a count and the ids each
-//	members: a count, then id, incarnation, generation each
+//	members: a count, then id, incarnation, generation, the view since which it is a member, each
 //	cuts: a count, then one each
 //
 // There is one encoding of a view; its hash is the first 8 bytes of the SHA-256
@@ -32,10 +32,11 @@ func appendView(dst []byte, v *View) []byte {
 		}
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(v.Members)))
-	for _, l := range v.Members {
+	for i, l := range v.Members {
 		dst = le.AppendUint64(dst, uint64(l.Member))
 		dst = le.AppendUint64(dst, l.Incarnation)
 		dst = binary.AppendUvarint(dst, uint64(l.Generation))
+		dst = binary.AppendUvarint(dst, v.Since[i])
 	}
 	return appendCounts(dst, v.Cuts)
 }
@@ -92,8 +93,13 @@ func (v *View) validate() error {
 		}
 		return nil
 	}
+	if len(v.Since) != len(v.Members) {
+		return bad("%d members, and since when for %d", len(v.Members), len(v.Since))
+	}
 	for i, l := range v.Members {
 		switch {
+		case v.Since[i] == 0 || v.Since[i] > v.Number:
+			return bad("%v is a member since view %d", l, v.Since[i])
 		case i > 0 && v.Members[i-1].Member >= l.Member:
 			return bad("member %v follows %v", l, v.Members[i-1])
 		case !v.Config.votes(l.Member):
@@ -173,6 +179,7 @@ func (r *reader) view() *View {
 	v.Config = Config{r.uvarint(), r.ids(), r.ids(), r.ids()}
 	for range r.count() {
 		v.Members = append(v.Members, Life{fabric.MemberID(r.u64()), r.u64(), r.u32()})
+		v.Since = append(v.Since, r.uvarint())
 	}
 	v.Cuts = r.counts()
 	return v

@@ -17,9 +17,17 @@ func lives(ls ...Life) []Life { return ls }
 func someViews() (former *View, next map[string]*View) {
 	cfg := Config{Epoch: 3, Voters: []fabric.MemberID{1, 2, 5}, Learners: []fabric.MemberID{9}}
 	a, b, e := Life{1, 0xa, 1}, Life{2, 0xb, 7}, Life{5, math.MaxUint64, 1}
-	former = &View{Number: 6, Former: 0x1234, Config: cfg, Members: lives(a, b, e), Cuts: []uint64{1, 2}, Floor: fabric.Stamp{Time: 5, Logical: 2}}
+	former = &View{Number: 6, Former: 0x1234, Config: cfg, Members: lives(a, b, e), Since: []uint64{3, 6, 1}, Cuts: []uint64{1, 2}, Floor: fabric.Stamp{Time: 5, Logical: 2}}
 	like := func(members []Life, cfg Config) *View {
-		return &View{Number: 7, Former: former.hash(), Config: cfg, Members: members, Cuts: []uint64{7, 1 << 40, 0}, Floor: fabric.Stamp{Time: -4, Logical: math.MaxUint32}}
+		v := &View{Number: 7, Former: former.hash(), Config: cfg, Members: members, Cuts: []uint64{7, 1 << 40, 0}, Floor: fabric.Stamp{Time: -4, Logical: math.MaxUint32}}
+		for _, l := range members {
+			since := v.Number
+			if i, _ := former.member(l.Member); former.has(l) {
+				since = former.Since[i]
+			}
+			v.Since = append(v.Since, since)
+		}
+		return v
 	}
 	joint := Config{Epoch: 4, Voters: []fabric.MemberID{2, 7}, Outgoing: []fabric.MemberID{1, 2, 5}}
 	return former, map[string]*View{
@@ -84,8 +92,17 @@ func TestHashes(t *testing.T) {
 	change("voters", func(v *View) { v.Config.Voters = []fabric.MemberID{1, 5} })
 	change("outgoing", func(v *View) { v.Config.Outgoing = []fabric.MemberID{1} })
 	change("generation", func(v *View) { v.Members = lives(v.Members[0], Life{5, math.MaxUint64, 2}) })
+	change("since", func(v *View) { v.Since = []uint64{3, 2} })
 	change("cuts", func(v *View) { v.Cuts = []uint64{7, 1 << 40, 1} })
 	change("floor", func(v *View) { v.Floor.Logical-- })
+}
+
+// of gives a view other members.
+func of(v *View, members ...Life) {
+	v.Members, v.Since = members, nil
+	for range members {
+		v.Since = append(v.Since, 1)
+	}
 }
 
 // TestBadViews: what no honest member proposes is refused, and says why.
@@ -94,13 +111,15 @@ func TestBadViews(t *testing.T) {
 		"no voters":                     func(v *View) { v.Config.Voters = nil },
 		"ids of its configuration":      func(v *View) { v.Config.Voters = []fabric.MemberID{2, 1, 5} },
 		"0 is no member":                func(v *View) { v.Config.Voters = []fabric.MemberID{0, 1, 5} },
-		"follows":                       func(v *View) { v.Members = lives(v.Members[1], v.Members[0]) },
-		"is no voter":                   func(v *View) { v.Members = append(lives(v.Members...), Life{9, 1, 1}) },
-		"no generation":                 func(v *View) { v.Members = lives(v.Members[0], Life{5, 1, 0}) },
-		"no majority":                   func(v *View) { v.Members = lives(v.Members[0]) },
+		"follows":                       func(v *View) { of(v, v.Members[1], v.Members[0]) },
+		"is no voter":                   func(v *View) { of(v, append(lives(v.Members...), Life{9, 1, 1})...) },
+		"no generation":                 func(v *View) { of(v, v.Members[0], Life{5, 1, 0}) },
+		"no majority":                   func(v *View) { of(v, v.Members[0]) },
 		"before the first":              func(v *View) { v.Number = 0 },
 		"members, at most":              func(v *View) { v.Config.Voters = manyIDs(MaxMembers + 1) },
-		"members are no majority of it": func(v *View) { v.Members = nil },
+		"members are no majority of it": func(v *View) { of(v) },
+		"since view 0":                  func(v *View) { v.Since[1] = 0 },
+		"since view 8":                  func(v *View) { v.Since[0] = 8 },
 	} {
 		_, next := someViews()
 		v := next["one leaves"]
@@ -129,11 +148,11 @@ func TestLargestRow(t *testing.T) {
 	next := &View{Number: 1, Former: former.hash(), Config: cfg, Floor: fabric.Stamp{Time: math.MaxInt64, Logical: math.MaxUint32}}
 	counts := make([]uint64, MaxMembers)
 	for i, id := range cfg.Voters {
-		next.Members = append(next.Members, Life{id, math.MaxUint64, 127})
+		next.Members, next.Since = append(next.Members, Life{id, math.MaxUint64, 127}), append(next.Since, 1)
 		counts[i] = 1 << 34
 	}
 	joins := section{view: former.ID(), generation: 1, flags: flagValue, accepted: ballot{1, 1}, promised: ballot{1, 1}, value: appendValue(nil, next, former)}
-	after := &View{Number: 2, Former: next.hash(), Config: cfg, Members: next.Members, Cuts: counts}
+	after := &View{Number: 2, Former: next.hash(), Config: cfg, Members: next.Members, Since: next.Since, Cuts: counts}
 	stays := section{view: next.ID(), generation: 1, flags: flagMember | flagValue | flagLeads, accepted: ballot{2, 1}, promised: ballot{2, 1},
 		received: counts, value: appendValue(nil, after, next)}
 	cuts := section{view: next.ID(), generation: 1, flags: flagMember | flagCut | flagLeads, promised: ballot{2, 1}, received: counts, cut: counts}

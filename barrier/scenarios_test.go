@@ -167,7 +167,7 @@ func TestLostVote(t *testing.T) {
 func TestNewMajority(t *testing.T) {
 	w := begin(t, 3)
 	c := w.nodes[memberA].core
-	v := &View{Number: 2, Former: c.id.Hash, Config: Config{Epoch: 2, Voters: []fabric.MemberID{1, 4, 5}}, Members: lives(c.self, Life{4, 9, 1})}
+	v := &View{Number: 2, Former: c.id.Hash, Config: Config{Epoch: 2, Voters: []fabric.MemberID{1, 4, 5}}, Members: lives(c.self, Life{4, 9, 1}), Since: []uint64{1, 2}}
 	c.config = v.Config
 	c.meet()
 	b := ballot{1, 1}
@@ -201,11 +201,13 @@ func TestLearnsWhatItLacks(t *testing.T) {
 		w := begin(t, 3)
 		c := w.nodes[memberA].core
 		was := c.self
-		v := &View{Number: 2, Former: c.id.Hash, Config: c.view.Config, Members: slices.Clone(c.view.Members), Cuts: cuts, Floor: fabric.Stamp{Time: 1}}
+		v := &View{Number: 2, Former: c.id.Hash, Config: c.view.Config, Members: slices.Clone(c.view.Members), Since: c.view.Since, Cuts: cuts, Floor: fabric.Stamp{Time: 1}}
 		for name, change := range map[string]func(*View){
 			"cuts of another view": func(v *View) { v.Cuts = []uint64{0} },
 			"another former view":  func(v *View) { v.Former++ },
-			"no majority":          func(v *View) { v.Members = nil },
+			"no majority":          func(v *View) { of(v) },
+			"older than itself":    func(v *View) { v.Since = []uint64{1, 3, 1} },
+			"since when is it":     func(v *View) { v.Since = []uint64{1, 1} },
 			"another view 1":       func(v *View) { v.Number = 1 },
 		} {
 			bad := *v

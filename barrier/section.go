@@ -250,8 +250,10 @@ func parseValue(b []byte, former *View) (*View, error) {
 				return nil, fmt.Errorf("%w: view %d: %v is said to stay and was no member", ErrView, v.Number, id)
 			}
 			l = former.Members[j]
+			v.Since = append(v.Since, former.Since[j])
 		} else {
 			l.Incarnation, l.Generation = r.u64(), r.u32()
+			v.Since = append(v.Since, v.Number)
 		}
 		v.Members = append(v.Members, l)
 	}

@@ -117,6 +117,10 @@ type View struct {
 	// Members, by member id; each is a voter of Config, and they are a majority
 	// of it. None in view 0, which is before the first one.
 	Members []Life
+	// Since says for each of Members the number of the view in which its life
+	// became a member. Those with the lowest know the most; Number itself: it is
+	// new, and knows nothing of what was delivered before.
+	Since []uint64
 	// Cuts says how many agreed frames of each member of the former view belong
 	// to it.
 	Cuts []uint64
