@@ -82,6 +82,8 @@ type Core struct {
 	beat     uint32
 	moves    uint64 // of what belongs to the change, see Moves
 	stirs    uint64 // of what Wants depends on, see Stirs
+	passes   []Pass // what this member passes on, as of passedAt
+	passedAt uint64 // stirs when that was computed
 	did      Output
 	shown    section
 }
@@ -202,11 +204,28 @@ func (c *Core) SetBeat(every time.Duration) {
 }
 
 // SetHears takes whom this member hears directly: relays are made of it.
-func (c *Core) SetHears(ids []fabric.MemberID) { c.hears = slices.Clone(ids) }
+func (c *Core) SetHears(ids []fabric.MemberID) {
+	c.hears = slices.Clone(ids)
+	c.stirs++
+}
 
-// Relays lists what this member passes on, by places among the sorted ids of the
-// view's configuration; see the function of that name.
-func (c *Core) Relays() []Relay {
+// Passes lists what this member passes on: rows and frames of one member to
+// another; see Relays.
+func (c *Core) Passes() []Pass {
+	if c.passedAt != c.stirs {
+		c.passes, c.passedAt = nil, c.stirs
+		for _, r := range c.relays() {
+			c.passes = append(c.passes, Pass{c.ids[r.Of], c.ids[r.To]})
+		}
+	}
+	return c.passes
+}
+
+// Pass says that what Of sends is passed on to To.
+type Pass struct{ Of, To fabric.MemberID }
+
+// relays are by places among the sorted ids of the view's configuration.
+func (c *Core) relays() []Relay {
 	me := c.index(c.self.Member)
 	if me < 0 {
 		return nil
@@ -214,7 +233,7 @@ func (c *Core) Relays() []Relay {
 	hears := make([]set, len(c.ids))
 	for i, id := range c.ids {
 		if i == me {
-			hears[i] = c.mask(c.hears)
+			hears[i] = c.mask(c.hears) &^ (1 << me)
 		} else if r := c.rowOf(id); r != nil {
 			hears[i] = r.hears & (1<<len(c.ids) - 1) &^ (1 << i)
 		}
@@ -259,7 +278,7 @@ func (c *Core) Row(from fabric.MemberID, incarnation uint64, raw *fabric.Section
 	if p.row == nil || s.voted(p.row) {
 		c.moves++
 		c.stirs++
-	} else if s.suspects != p.row.suspects {
+	} else if s.suspects != p.row.suspects || s.hears != p.row.hears {
 		c.stirs++
 	}
 	p.life, p.row, p.value = life, s, nil

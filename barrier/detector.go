@@ -19,6 +19,9 @@ type DetectorConfig struct {
 	MaxSuspectAfter time.Duration
 	// Window: of the delays within it the longest counts. Default 20ms.
 	Window time.Duration
+	// RelayWait is how long a member that a port called down is not suspected while
+	// others say that they hear it. Default two thirds of SuspectAfter.
+	RelayWait time.Duration
 	// Grace is how long a member that a port called down stays suspected
 	// whatever comes: it may have been under way. Default 20ms.
 	Grace time.Duration
@@ -36,6 +39,7 @@ func (c DetectorConfig) withDefaults() DetectorConfig {
 	def(&c.SuspectAfter, 60*time.Millisecond)
 	def(&c.MaxSuspectAfter, max(time.Second, c.SuspectAfter))
 	def(&c.Window, 20*time.Millisecond)
+	def(&c.RelayWait, 2*c.SuspectAfter/3)
 	def(&c.Grace, 20*time.Millisecond)
 	return c
 }
@@ -47,7 +51,7 @@ func (c DetectorConfig) Validate() error {
 	for _, d := range []struct {
 		name string
 		v    time.Duration
-	}{{"SuspectAfter", c.SuspectAfter}, {"MaxSuspectAfter", c.MaxSuspectAfter}, {"Window", c.Window}, {"Grace", c.Grace}} {
+	}{{"SuspectAfter", c.SuspectAfter}, {"MaxSuspectAfter", c.MaxSuspectAfter}, {"Window", c.Window}, {"RelayWait", c.RelayWait}, {"Grace", c.Grace}} {
 		if d.v < 0 {
 			errs = append(errs, fmt.Errorf("%w: %s is %v: want a positive time", ErrDetector, d.name, d.v))
 		}
@@ -217,25 +221,27 @@ func (d *Detector) Changes() uint64 { return d.changes }
 
 // Suspects lists whom this member suspects. Who hears no majority of the voters
 // suspects itself alone: it may be deaf, and knows nothing of the others.
-func (d *Detector) Suspects() (ids []fabric.MemberID) {
-	if d.Alone() {
-		return []fabric.MemberID{d.self}
-	}
+//
+// heardBy says whether another member hears one directly, as its row says. A member
+// that a port called down, and that others still hear, may have lost this one link
+// alone: it gets the time that relaying needs to begin.
+func (d *Detector) Suspects(heardBy func(fabric.MemberID) bool) (ids []fabric.MemberID) {
 	for i, id := range d.ids {
-		if w := &d.watches[i]; id != d.self && (w.down || w.silent) {
+		if w := &d.watches[i]; id != d.self && d.suspected(id, w, heardBy) {
 			ids = append(ids, id)
 		}
+	}
+	if !d.config.majority(func(id fabric.MemberID) bool { return !slices.Contains(ids, id) }) {
+		return []fabric.MemberID{d.self}
 	}
 	return ids
 }
 
-// Alone reports whether this member hears no majority of the voters, itself
-// included.
-func (d *Detector) Alone() bool {
-	return !d.config.majority(func(id fabric.MemberID) bool {
-		w := d.watch(id)
-		return w == nil || !w.down && !w.silent
-	})
+func (d *Detector) suspected(id fabric.MemberID, w *watch, heardBy func(fabric.MemberID) bool) bool {
+	if w.down && !w.silent && d.now-w.downAt < d.cfg.RelayWait {
+		return !heardBy(id)
+	}
+	return w.down || w.silent
 }
 
 // Hears lists whom this member hears directly: whose own signs of life come in

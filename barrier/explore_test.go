@@ -147,7 +147,10 @@ func (c *Core) clone() *Core {
 		q := *p
 		d.peers[i] = &q
 	}
-	d.lines = slices.Clone(c.lines)
+	d.lines, d.seats = slices.Clone(c.lines), make([]*peer, len(c.seats))
+	for i, l := range c.view.Members {
+		d.seats[i] = d.peer(l.Member)
+	}
 	return &d
 }
 

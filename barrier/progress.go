@@ -14,7 +14,8 @@ import (
 // included: while it rises the change goes on.
 func (c *Core) Moves() uint64 { return c.moves }
 
-// Stirs counts what may change the answers of Wants, Ballot and Present.
+// Stirs counts what may change the answers of Wants, Ballot, Present, HeardBy and
+// Passes.
 func (c *Core) Stirs() uint64 { return c.stirs }
 
 // PeerMoves counts the rows of a member that said that it took further frames, or
@@ -47,6 +48,14 @@ func (c *Core) Present(id fabric.MemberID) bool {
 func (c *Core) Behind(id fabric.MemberID) bool {
 	p := c.peer(id)
 	return p != nil && p.row != nil && p.row.view.Number < c.id.Number
+}
+
+// HeardBy reports whether another member says that it hears this one directly.
+func (c *Core) HeardBy(id fabric.MemberID) bool {
+	i := c.index(id)
+	return slices.ContainsFunc(c.peers, func(p *peer) bool {
+		return p.id != id && p.row != nil && p.row.view == c.id && p.row.hears.has(i) && !slices.Contains(c.suspects, p.id)
+	})
 }
 
 // Ballot is the owner of the highest ballot of the view that is known; false:

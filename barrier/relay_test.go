@@ -149,12 +149,12 @@ func TestCoreRelays(t *testing.T) {
 	for k := 0; k < 20 && w.everything(); k++ {
 	}
 	for i, want := range [][]Relay{nil, {{0, 2}, {2, 0}, {3, 0}}, {{0, 3}, {1, 3}, {3, 1}}, nil} {
-		if got := w.nodes[i].core.Relays(); !slices.Equal(got, want) {
+		if got := w.nodes[i].core.relays(); !slices.Equal(got, want) {
 			t.Errorf("%c passes on %v, want %v", 'A'+i, got, want)
 		}
 	}
 	_ = w.nodes[memberB].core.Row(1, w.nodes[memberA].core.self.Incarnation+50, &fabric.Section{}) // is refused
-	if got := w.nodes[memberB].core.Relays(); len(got) != 3 {
+	if got := w.nodes[memberB].core.relays(); len(got) != 3 {
 		t.Errorf("after a bad row: %v", got)
 	}
 }

@@ -139,6 +139,13 @@ func (c *Core) Safe() fabric.Stamp {
 // Received is how many agreed frames of the i-th member of the view are here.
 func (c *Core) Received(i int) uint64 { return c.lines[i].received }
 
+// Lacks reports whether a member of the view does not have a frame of another one,
+// as far as its row says; both by their places.
+func (c *Core) Lacks(member, of int, seq uint64) bool {
+	r := c.seat(member)
+	return r == nil || r.received[of] < seq
+}
+
 // Stable is how many frames of the i-th member of the view all members have, as
 // far as their rows say: those need not be kept.
 func (c *Core) Stable(i int) uint64 {
@@ -190,10 +197,34 @@ type Debt struct {
 	First, Last uint64
 }
 
-// Debts lists what this member owes others for the sake of a cut: the first
-// member that shows all of it sends it, the frames' own first of all.
-func (c *Core) Debts() (debts []Debt) {
-	if c.at < 0 || c.limit == nil {
+// Debts lists the frames that this member shall send others: those that it
+// passes on, and those that are needed for a cut.
+func (c *Core) Debts() []Debt {
+	if c.at < 0 {
+		return nil
+	}
+	return append(c.passed(), c.cutDebts()...)
+}
+
+// passed lists what members lack that hear its sender through this one.
+func (c *Core) passed() (debts []Debt) {
+	for _, p := range c.Passes() {
+		of, member := c.view.member(p.Of)
+		to, needs := c.view.member(p.To)
+		if !member || !needs || of == c.at || to == c.at {
+			continue
+		}
+		if r := c.seat(to); r != nil && r.received[of] < c.lines[of].received {
+			debts = append(debts, Debt{p.To, of, r.received[of] + 1, c.lines[of].received})
+		}
+	}
+	return debts
+}
+
+// cutDebts are paid by the first member that shows all frames of a cut, by their
+// own sender first of all.
+func (c *Core) cutDebts() (debts []Debt) {
+	if c.limit == nil {
 		return nil
 	}
 	for of, upTo := range c.limit {

@@ -264,7 +264,8 @@ func (c *Core) Needs(to fabric.MemberID, s *Send) bool {
 	f := fabric.Frame{Header: fabric.Header{Class: s.Class, Stream: s.Stream, Stamp: s.Stamp, Has: fabric.HasStamp}, Body: s.Body}
 	l, err := parseLetter(c.b.Self().Member, &f)
 	i, member := c.memberOf(to)
-	return err == nil && member && l.view == c.id && i != c.at
+	of, known := c.memberOf(l.from.Member)
+	return err == nil && member && known && l.view == c.id && i != c.at && c.b.Lacks(i, of, l.seq)
 }
 
 // Lost sends a frame again to a member that it did not reach, if that needs it.

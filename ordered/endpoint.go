@@ -53,6 +53,7 @@ type Endpoint struct {
 	lookedAt  time.Duration // when conduct was looked at last
 	retryAt   time.Duration // 0: nothing waits
 	changes   uint64        // of the detector, when it was asked last
+	stirs     uint64        // of the barrier, likewise
 	askAt     time.Duration // when it is asked at the latest
 }
 
@@ -174,18 +175,24 @@ func (e *Endpoint) Frame(now Instant, from fabric.MemberID, f *fabric.Frame) err
 }
 
 // Row takes a peer's row. direct: it came from the peer itself, not by a relay.
-// Rows of strangers are nobody's.
-func (e *Endpoint) Row(now Instant, row *fabric.Row, direct bool) error {
+// newer: it is newer than all before it. Rows of strangers are nobody's.
+func (e *Endpoint) Row(now Instant, row *fabric.Row, direct bool) (newer bool, err error) {
 	e.begin(now)
 	p := e.peer(row.Owner)
-	if p == nil || row.Incarnation < p.incarnation || row.Incarnation == p.incarnation && row.Version <= p.version {
-		return nil
+	if p == nil || row.Incarnation < p.incarnation || row.Incarnation == p.incarnation && row.Version < p.version {
+		return false, nil
+	}
+	if row.Incarnation == p.incarnation && row.Version == p.version {
+		if direct { // a relay was faster
+			e.detector.Heard(now.Mono, row.Owner, true)
+		}
+		return false, nil
 	}
 	p.incarnation, p.version = row.Incarnation, row.Version
 	e.detector.Heard(now.Mono, row.Owner, direct)
 	raw, ok := fabric.FindSection(row.Sections, fabric.SectionBarrier)
 	if !ok {
-		return nil
+		return true, nil
 	}
 	high, err := barrier.High(&raw)
 	if err == nil {
@@ -196,6 +203,14 @@ func (e *Endpoint) Row(now Instant, row *fabric.Row, direct bool) error {
 	}
 	e.detector.Beats(row.Owner, e.core.Barrier().PeerBeat(row.Owner))
 	e.blame(row.Owner, err)
+	return true, err
+}
+
+// Blame takes a caller's word that a peer broke the rules; err says how. It
+// returns err.
+func (e *Endpoint) Blame(now Instant, id fabric.MemberID, err error) error {
+	e.begin(now)
+	e.blame(id, err)
 	return err
 }
 
@@ -314,12 +329,13 @@ func (e *Endpoint) configure() {
 // suspect says to the core whom this member suspects and hears, when that
 // changes.
 func (e *Endpoint) suspect() {
-	if e.detector.Changes() == e.changes && e.now.Mono < e.askAt {
+	b := e.core.Barrier()
+	if e.detector.Changes() == e.changes && b.Stirs() == e.stirs && e.now.Mono < e.askAt {
 		return
 	}
-	e.changes, e.askAt = e.detector.Changes(), e.now.Mono+e.cfg.Beat
-	suspects := e.detector.Suspects()
-	if !e.detector.Alone() {
+	e.changes, e.stirs, e.askAt = e.detector.Changes(), b.Stirs(), e.now.Mono+e.cfg.Beat
+	suspects := e.detector.Suspects(b.HeardBy)
+	if !e.alone(suspects) {
 		for _, p := range e.peers {
 			if p.conduct.until > e.now.Mono && !slices.Contains(suspects, p.id) {
 				suspects = append(suspects, p.id)
@@ -335,6 +351,11 @@ func (e *Endpoint) suspect() {
 		e.hears = hears
 		e.core.SetHears(hears)
 	}
+}
+
+// alone reports whether this member hears no majority.
+func (e *Endpoint) alone(suspects []fabric.MemberID) bool {
+	return slices.Contains(suspects, e.cfg.Self)
 }
 
 // resend sends again what did not arrive, to those that can be reached.
@@ -389,6 +410,7 @@ func (e *Endpoint) pace() {
 	if beat != e.beat {
 		e.beat = beat
 		e.core.Barrier().SetBeat(beat)
+		e.published = e.now.Mono - beat // others are to know it before they miss a beat
 	}
 	if e.now.Mono >= e.published+e.beat {
 		e.core.Pledge(e.now.Clock.Nanos)

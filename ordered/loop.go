@@ -197,7 +197,7 @@ func (g *Group) run(batch []input, waits []fabric.MemberID) {
 		case inputFrame:
 			g.frame(now, in)
 		case inputRow:
-			_ = e.Row(now, &in.row, true) // Faults say it
+			_ = g.station.row(now, &in.row) // Faults say it
 		case inputLink:
 			e.Link(now, in.from, in.up)
 		case inputSettled:
@@ -357,7 +357,7 @@ func (g *Group) finish(ticket uint64) {
 func (g *Group) frame(now Instant, in *input) {
 	f := &in.frame
 	if f.Class >= fabric.ClassAgreed {
-		_ = g.endpoint.Frame(now, in.from, f) // Faults say it
+		_ = g.station.frame(now, in.from, f) // Faults say it
 		return
 	}
 	g.endpoint.Heard(now, in.from)

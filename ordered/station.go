@@ -18,6 +18,7 @@ type station struct {
 	sections    []byte
 	batch       []fabric.Outgoing
 	prompt      []fabric.MemberID
+	relays      []*relay // at most one for each pair of members
 }
 
 // flight is a frame that not all destinations have settled.
@@ -73,10 +74,37 @@ func (s *station) refused(now Instant, err error) {
 	}
 }
 
+// row takes a peer's row, and passes it on to those that do not hear that peer.
+func (s *station) row(now Instant, row *fabric.Row) error {
+	newer, err := s.endpoint.Row(now, row, true)
+	if newer && err == nil {
+		s.pass(row)
+	}
+	return err
+}
+
+// frame takes a frame of class agreed or safe, or a row that was passed on.
+func (s *station) frame(now Instant, from fabric.MemberID, f *fabric.Frame) error {
+	row, err := parsePassed(from, f)
+	if err != nil || row == nil {
+		if err == nil {
+			return s.endpoint.Frame(now, from, f)
+		}
+		return s.endpoint.Blame(now, from, err)
+	}
+	s.endpoint.Heard(now, from)
+	newer, err := s.endpoint.Row(now, row, false)
+	if newer && err == nil {
+		s.pass(row)
+	}
+	return err
+}
+
 // settle takes what became of a ticket at one destination.
 func (s *station) settle(now Instant, to fabric.MemberID, ticket uint64, lost bool) {
 	f := s.flights[ticket]
 	if f == nil {
+		s.arrived(ticket)
 		return
 	}
 	if f.left--; f.left == 0 {

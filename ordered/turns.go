@@ -37,7 +37,7 @@ func (e *Endpoint) propose() {
 		t.stirs = s
 	}
 	out, wanted := b.Wants()
-	if !wanted || e.detector.Alone() {
+	if !wanted || e.alone(e.suspects) {
 		t.wanted, t.at = false, 0
 		return
 	}

@@ -11,7 +11,8 @@ import (
 
 // The body of a frame of class agreed or safe begins with, little-endian:
 //
-//	flags (1): 1: forwarded by a member for another; 2: alone: a view follows, as barrier writes it, and nothing else
+//	flags (1): 1: forwarded by a member for another; 2: alone: a view follows, as barrier writes it, and nothing else; 4: alone: likewise a row of
+//	another member, as fabric writes it
 //	view: number (uvarint), hash (8)
 //	origin: incarnation (8), generation (uvarint); of a forwarded frame before that its id (8)
 //
@@ -20,6 +21,7 @@ import (
 const (
 	flagForwarded = 1
 	flagView      = 2
+	flagRow       = 4
 )
 
 // ErrWire: a body that this package did not write.
