@@ -209,38 +209,6 @@ func (c *Core) SetHears(ids []fabric.MemberID) {
 	c.stirs++
 }
 
-// Passes lists what this member passes on: rows and frames of one member to
-// another; see Relays.
-func (c *Core) Passes() []Pass {
-	if c.passedAt != c.stirs {
-		c.passes, c.passedAt = nil, c.stirs
-		for _, r := range c.relays() {
-			c.passes = append(c.passes, Pass{c.ids[r.Of], c.ids[r.To]})
-		}
-	}
-	return c.passes
-}
-
-// Pass says that what Of sends is passed on to To.
-type Pass struct{ Of, To fabric.MemberID }
-
-// relays are by places among the sorted ids of the view's configuration.
-func (c *Core) relays() []Relay {
-	me := c.index(c.self.Member)
-	if me < 0 {
-		return nil
-	}
-	hears := make([]set, len(c.ids))
-	for i, id := range c.ids {
-		if i == me {
-			hears[i] = c.mask(c.hears) &^ (1 << me)
-		} else if r := c.rowOf(id); r != nil {
-			hears[i] = r.hears & (1<<len(c.ids) - 1) &^ (1 << i)
-		}
-	}
-	return Relays(me, hears)
-}
-
 // mask is the set of those ids that are in the view's configuration.
 func (c *Core) mask(ids []fabric.MemberID) (s set) {
 	for _, id := range ids {

@@ -5,9 +5,9 @@
 //
 // Start three members, each in a terminal of its own:
 //
-//	go run ./docs/examples/table --id 1 --peers 127.0.0.1:7001,127.0.0.1:7002,127.0.0.1:7003 --listen 127.0.0.1:8001 --dir /tmp/table1 --new
-//	go run ./docs/examples/table --id 2 --peers 127.0.0.1:7001,127.0.0.1:7002,127.0.0.1:7003 --listen 127.0.0.1:8002 --dir /tmp/table2 --new
-//	go run ./docs/examples/table --id 3 --peers 127.0.0.1:7001,127.0.0.1:7002,127.0.0.1:7003 --listen 127.0.0.1:8003 --dir /tmp/table3 --new
+//	go run ./docs/examples/table --id 1 --peers 127.0.0.1:7001,127.0.0.1:7002,127.0.0.1:7003 --listen 127.0.0.1:8001 --dir ~/table1 --new
+//	go run ./docs/examples/table --id 2 --peers 127.0.0.1:7001,127.0.0.1:7002,127.0.0.1:7003 --listen 127.0.0.1:8002 --dir ~/table2 --new
+//	go run ./docs/examples/table --id 3 --peers 127.0.0.1:7001,127.0.0.1:7002,127.0.0.1:7003 --listen 127.0.0.1:8003 --dir ~/table3 --new
 //
 // Write to one, read from another:
 //
