@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/raftdv/dv/fabric"
+	"github.com/raftdv/dv/fabric/sim"
 )
 
 // echo answers every frame of member 1, and tells member 1 of answers.
@@ -163,4 +164,95 @@ func BenchmarkThroughput(b *testing.B) {
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 		})
 	}
+}
+
+// BenchmarkGrowth: latency by the size of the group, in virtual time, on models of
+// fabrics (docs/link-models.md): what hosts and wires cost, and how it grows. One
+// member sends, a message at a time; the last member to deliver counts, and the
+// round trip is that of the same model's frames.
+func BenchmarkGrowth(b *testing.B) {
+	for _, name := range []string{"ethernet", "ib-rc", "data-vortex", "wan"} {
+		model, err := sim.ModelByName(name)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, n := range []int{3, 5, 9, 16, 32} {
+			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {
+				cfg := sim.Config{Seed: 1}
+				model.Apply(&cfg)
+				var p50, p99 [2]time.Duration
+				for b.Loop() {
+					c := newCluster(b, n, cfg, EndpointConfig{})
+					if !c.until(5*time.Second, c.whole) || c.err != nil {
+						b.Fatalf("no view: %v", c.err)
+					}
+					for i, class := range []fabric.Class{fabric.ClassAgreed, fabric.ClassSafe} {
+						times := c.latencies(b, class, 200)
+						p50[i], p99[i] = times[len(times)/2], times[len(times)*99/100]
+					}
+				}
+				rtt := roundTrip(b, cfg)
+				b.ReportMetric(0, "ns/op")
+				b.ReportMetric(float64(rtt)/1e3, "rtt-µs")
+				b.ReportMetric(float64(p50[0])/1e3, "agreed-p50-µs")
+				b.ReportMetric(float64(p99[0])/1e3, "agreed-p99-µs")
+				b.ReportMetric(float64(p50[1])/1e3, "safe-p50-µs")
+				b.ReportMetric(float64(p50[0])/float64(rtt), "agreed/rtt")
+				b.ReportMetric(float64(p50[1])/float64(rtt), "safe/rtt")
+			})
+		}
+	}
+}
+
+// latencies are those of messages that the members send in turns, sorted.
+func (c *cluster) latencies(b *testing.B, class fabric.Class, n int) (times []time.Duration) {
+	got, last := 0, time.Duration(0)
+	c.at = func(_ *member, e Event) {
+		if e.View == nil {
+			got, last = got+1, c.net.Now()
+		}
+	}
+	for k := range n {
+		c.net.Advance(1700 * time.Microsecond)
+		got = 0
+		sent := c.net.Now()
+		if err := c.members[k%len(c.members)].send(class, uint64(class)<<32|uint64(k)); err != nil {
+			b.Fatal(err)
+		}
+		for got < len(c.members) && c.net.Now()-sent < time.Second && c.net.Step() {
+		}
+		times = append(times, last-sent)
+	}
+	slices.Sort(times)
+	return times
+}
+
+// roundTrip is the median of a small frame's there and back.
+func roundTrip(b *testing.B, cfg sim.Config) time.Duration {
+	net, err := sim.New(cfg)
+	if err != nil {
+		b.Fatal(err)
+	}
+	es := [2]*echo{}
+	for i := range es {
+		es[i] = &echo{came: make(chan struct{}, 1), ready: make(chan struct{})}
+		if es[i].port, err = net.Join(fabric.MemberID(i+1), es[i]); err != nil {
+			b.Fatal(err)
+		}
+	}
+	net.Advance(time.Second)
+	var times []time.Duration
+	for range 200 {
+		net.Advance(500 * time.Microsecond)
+		sent := net.Now()
+		if err := es[0].port.Send([]fabric.Outgoing{{To: []fabric.MemberID{2}, Body: make([]byte, 32), Lane: fabric.LaneAppend}}); err != nil {
+			b.Fatal(err)
+		}
+		for len(es[0].came) == 0 && net.Step() {
+		}
+		<-es[0].came
+		times = append(times, net.Now()-sent)
+	}
+	slices.Sort(times)
+	return times[len(times)/2]
 }

@@ -34,6 +34,7 @@ type node struct {
 	pending []byte
 	log     []Event // of this life, from the view on in which it began
 	inView  []Event
+	view    *barrier.View // of inView
 }
 
 // world is members on a network that keeps the order of frames of a pair, and
@@ -146,7 +147,7 @@ func (w *world) event(n *node, e Event) {
 		} else {
 			n.log = []Event{e}
 		}
-		n.inView = nil
+		n.inView, n.view = nil, e.View.View
 		return
 	}
 	body := string(e.Body)
@@ -161,7 +162,7 @@ func (w *world) event(n *node, e Event) {
 	}
 	w.mark(n.core.b.Self(), body)
 	if e.Safe {
-		for _, m := range n.core.view.Members {
+		for _, m := range n.view.Members {
 			if !w.has[m][body] {
 				w.fail(errO3, "%q is safe at %v, and not at %v", body, n.core.b.Self(), m)
 			}
