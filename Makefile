@@ -177,6 +177,12 @@ STATES ?= 20000000
 explore: ## every order of events of three members' views, and random worlds of 3 to 7 (STATES=20000000 WORLDS=20000 FIRST=1; hours)
 	@$(GO) test -count=1 -v -timeout 0 -run '^Test(Explore|RandomWorlds)$$' ./barrier -deep -states $(STATES) -worlds $(WORLDS) -world $(FIRST)
 
+STORMS ?= 1000
+
+.PHONY: storms
+storms: ## groups of 2 to 7 in simulated storms, each seed checked (STORMS=1000 FIRST=1; a second to ten for each seed)
+	@$(GO) test -count=1 -v -timeout 0 -run '^TestStorms$$' ./ordered -storms $(STORMS) -storm $(FIRST)
+
 .PHONY: etcd-suites
 etcd-suites: ## etcd's own tests on stock etcd and etcd-dv, resumable (SUITES='--shard 1/2 --jobs 2'; hours)
 	@$(GO) run ./integration/suites $(SUITES)

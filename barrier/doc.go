@@ -20,6 +20,8 @@
 // one. It is decided by Paxos in the rows: the configuration's voters are the
 // acceptors, members or not.
 //
+// A Detector, apart from the Core and with a clock, says whom a member suspects.
+//
 // # What a caller owes
 //
 //  1. All calls are serialised.

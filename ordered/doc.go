@@ -5,11 +5,20 @@
 //     as the barrier has passed the frame.
 //   - safe: likewise, and not before every member of the view is known to have it.
 //
-// A Core is a deterministic state machine like barrier's, which it drives: no
-// goroutine, no clock, no I/O. It numbers, stamps and keeps frames, delivers
-// them, and sends them again to members that lack them.
+// Three layers, each on the one before it:
 //
-// # What a caller owes
+//   - A Core is a deterministic state machine like barrier's, which it drives: no
+//     goroutine, no clock, no I/O. It numbers, stamps and keeps frames, delivers
+//     them, and sends them again to members that lack them.
+//   - An Endpoint adds what takes time: who is suspected, who proposes views, how
+//     often rows are published. It is as deterministic; every input has its time.
+//   - A Group is an endpoint on a port, with its files: what programs use. It also
+//     carries messages of the classes fifo and unordered, to whom they are meant for.
+//
+// What takes one round trip, and what a program sees: docs/decisions/0005-groups.md;
+// an example: docs/examples/table.
+//
+// # What a Core's caller owes
 //
 //  1. What barrier's callers owe: Save, then Saved; rows; suspicion; Propose. What
 //     the core does for it: parked frames, cuts, frames that others lack.

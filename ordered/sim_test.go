@@ -25,7 +25,9 @@ type cluster struct {
 	net     *sim.Network
 	members []*member
 	cfg     EndpointConfig
-	counts  struct{ views, delivered, refused, kills int }
+	counts  struct{ views, delivered, refused, kills, lost, configs int }
+	epoch   uint64
+	wipe    func(fabric.MemberID) bool // the disk is lost
 	// Bugs to plant.
 	spoil  func(*member, *Actions)
 	forget bool // lost frames
@@ -41,6 +43,7 @@ type member struct {
 	port    *sim.Port
 	station *station
 	armed   time.Duration
+	wiped   bool // it lost its disk
 	writing bool
 	queue   [][]byte
 	acting  bool
@@ -86,6 +89,10 @@ func (c *cluster) birth(i int) *member {
 	if was.node != nil {
 		disk = was.disk
 	}
+	if m.wiped = was.wiped && disk == nil; c.wipe != nil && c.wipe(m.id) {
+		disk, m.wiped = nil, true
+		c.counts.lost++
+	}
 	m.node = &node{disk: disk}
 	c.members[i], c.nodes[i] = m, m.node
 	return m
@@ -94,7 +101,7 @@ func (c *cluster) birth(i int) *member {
 func (m *member) attach(p *sim.Port) {
 	m.port = p
 	cfg := m.c.cfg
-	cfg.Settings.Settings = barrier.Settings{Self: m.id, Incarnation: p.Incarnation(), Fresh: m.disk == nil, Config: barrier.Config{Epoch: 1}}
+	cfg.Settings.Settings = barrier.Settings{Self: m.id, Incarnation: p.Incarnation(), Fresh: m.disk == nil && !m.wiped, Config: barrier.Config{Epoch: 1}}
 	for k := range m.c.nodes {
 		cfg.Settings.Config.Voters = append(cfg.Settings.Config.Voters, fabric.MemberID(k+1))
 	}
@@ -262,7 +269,14 @@ func TestFirstView(t *testing.T) {
 // then nothing any more.
 func (c *cluster) storm(r *rand.Rand, length time.Duration) {
 	number := uint64(0)
+	c.epoch = 1
+	if n := len(c.members); n > 2 { // of two members, both are needed
+		c.wipe = func(id fabric.MemberID) bool { return int(id) == n && r.IntN(3) == 0 }
+	}
 	for end := c.net.Now() + length; c.net.Now() < end && c.err == nil; {
+		if n := len(c.members); r.IntN(2000) == 0 && n > 3 {
+			c.configure(r.Perm(n)[:n-r.IntN(2)])
+		}
 		c.net.Advance(time.Duration(r.ExpFloat64() * float64(2*time.Millisecond)))
 		if m := c.members[r.IntN(len(c.members))]; m.station != nil {
 			number++
@@ -278,6 +292,28 @@ func (c *cluster) storm(r *rand.Rand, length time.Duration) {
 			panic(err)
 		}
 		m.attach(p)
+	}
+	c.wipe = nil
+	if c.epoch > 1 {
+		c.configure(r.Perm(len(c.members)))
+	}
+}
+
+// configure tells all members that run who the voters are.
+func (c *cluster) configure(who []int) {
+	c.epoch++
+	c.counts.configs++
+	cfg := barrier.Config{Epoch: c.epoch}
+	for _, i := range who {
+		cfg.Voters = append(cfg.Voters, fabric.MemberID(i+1))
+	}
+	for _, m := range c.members {
+		if m.station != nil && c.net.Port(m.id) == m.port {
+			if err := m.station.endpoint.SetConfig(m.now(), cfg); err != nil {
+				panic(err)
+			}
+			m.act()
+		}
 	}
 }
 

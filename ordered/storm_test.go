@@ -22,7 +22,7 @@ var (
 func TestStorms(t *testing.T) {
 	for _, n := range []int{2, 3, 4, 5, 7} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			var sum struct{ views, delivered, refused, kills int }
+			var sum struct{ views, delivered, refused, kills, lost, configs int }
 			for seed := *stormSeed; seed < *stormSeed+uint64(*storms); seed++ {
 				r := rand.New(rand.NewPCG(seed, uint64(n)))
 				c := newCluster(t, n, stormOf(seed, r), EndpointConfig{Settings: Settings{Window: 16}})
@@ -31,7 +31,8 @@ func TestStorms(t *testing.T) {
 				if c.err != nil {
 					t.Fatalf("seed %d: %v", seed, c.err)
 				}
-				sum.views, sum.delivered, sum.refused, sum.kills = sum.views+c.counts.views, sum.delivered+c.counts.delivered, sum.refused+c.counts.refused, sum.kills+c.counts.kills
+				sum.views, sum.delivered, sum.refused = sum.views+c.counts.views, sum.delivered+c.counts.delivered, sum.refused+c.counts.refused
+				sum.kills, sum.lost, sum.configs = sum.kills+c.counts.kills, sum.lost+c.counts.lost, sum.configs+c.counts.configs
 			}
 			t.Logf("%+v", sum)
 			if sum.delivered == 0 || sum.views < 2**storms*n {
