@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -255,4 +256,34 @@ func roundTrip(b *testing.B, cfg sim.Config) time.Duration {
 	}
 	slices.Sort(times)
 	return times[len(times)/2]
+}
+
+// BenchmarkIdle: how much of a core a member takes that has nothing to do.
+func BenchmarkIdle(b *testing.B) {
+	for _, name := range fabrics() {
+		for _, n := range []int{3, 7} {
+			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {
+				p := newParty(b, name, n)
+				for _, g := range p.openAll() {
+					members(b, g, n)
+				}
+				time.Sleep(2 * time.Second) // until they beat seldom
+				b.ResetTimer()
+				const length = 5 * time.Second
+				before := processorTime(b)
+				time.Sleep(length)
+				used := processorTime(b) - before
+				b.ReportMetric(0, "ns/op")
+				b.ReportMetric(100*used.Seconds()/length.Seconds()/float64(n), "%-of-a-core")
+			})
+		}
+	}
+}
+
+func processorTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
