@@ -23,6 +23,8 @@ type turns struct {
 	tries  int
 	luck   float64       // of this try: how much of another Patience it waits
 	at     time.Duration // when this member proposes, 0: not now
+
+	proposals uint64 // that this member made
 }
 
 // maxTries bounds how often Patience is doubled.
@@ -57,7 +59,9 @@ func (e *Endpoint) propose() {
 	if now < t.at {
 		return
 	}
-	e.core.Propose()
+	if e.core.Propose() {
+		t.proposals++
+	}
 	t.tries = min(t.tries+1, maxTries)
 	t.moves, t.moved, t.since, t.luck = b.Moves(), now, now, e.random.Float64()
 	t.at = e.turn(out)
