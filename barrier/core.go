@@ -82,6 +82,7 @@ type Core struct {
 	beat     uint32
 	moves    uint64 // of what belongs to the change, see Moves
 	stirs    uint64 // of what Wants depends on, see Stirs
+	meetings uint64 // calls of meet
 	passes   []Pass // what this member passes on, as of passedAt
 	passedAt uint64 // stirs when that was computed
 	did      Output
@@ -328,6 +329,7 @@ func (c *Core) meet() {
 		c.seats[i] = c.peer(l.Member)
 	}
 	c.stirs++
+	c.meetings++
 }
 
 // seat is the newest row of the i-th member of the view, if it is of this life and

@@ -93,12 +93,15 @@ func NewDetector(cfg DetectorConfig, self fabric.MemberID, members Config, now t
 	return d, nil
 }
 
-// SetMembers says whom to watch: all members of the configuration. What is known
-// of those that stay is kept.
-func (d *Detector) SetMembers(now time.Duration, members Config) {
+// SetMembers says whom to watch: all members of the configuration, and others. What
+// is known of those that stay is kept.
+func (d *Detector) SetMembers(now time.Duration, members Config, others ...fabric.MemberID) {
 	d.begin(now)
 	d.changes++
-	ids, was, had := members.ids(), d.ids, d.watches
+	was, had := d.ids, d.watches
+	ids := append(members.ids(), others...)
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
 	d.config, d.ids, d.watches = members.sorted(), ids, make([]watch, len(ids))
 	for i, id := range ids {
 		if k, ok := slices.BinarySearch(was, id); ok {

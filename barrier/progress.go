@@ -87,8 +87,17 @@ func (c *Core) Voters() (ids []fabric.MemberID) {
 	return ids
 }
 
-// Epoch is that of Config.
-func (c *Core) Epoch() uint64 { return c.newest().Epoch }
+// Peers are all other members of the view's configuration and of the newest one:
+// until a view with the newest is in force, those that it leaves out are needed.
+func (c *Core) Peers() (ids []fabric.MemberID) {
+	for _, p := range c.peers {
+		ids = append(ids, p.id)
+	}
+	return ids
+}
+
+// Meetings counts the changes of Peers and of Config.
+func (c *Core) Meetings() uint64 { return c.meetings }
 
 // Config is the newest configuration that is known.
 func (c *Core) Config() Config { return c.newest().sorted() }

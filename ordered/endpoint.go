@@ -36,7 +36,7 @@ type Endpoint struct {
 	cfg      EndpointConfig
 	core     *Core
 	detector *barrier.Detector
-	watched  uint64 // epoch of the configuration that the detector has
+	met      uint64 // the core's meetings that the detector and peers know
 	now      Instant
 	deadline time.Duration
 
@@ -96,15 +96,14 @@ func NewEndpoint(cfg EndpointConfig, saved []byte, now Instant) (*Endpoint, erro
 	if err != nil {
 		return nil, err
 	}
-	members := core.Barrier().Config()
-	d, err := barrier.NewDetector(cfg.Detector, cfg.Self, members, now.Mono)
+	d, err := barrier.NewDetector(cfg.Detector, cfg.Self, core.Barrier().Config(), now.Mono)
 	if err != nil {
 		return nil, err
 	}
 	e := &Endpoint{cfg: cfg, core: core, detector: d, now: now, beat: cfg.Beat, active: now.Mono, published: now.Mono, lookedAt: now.Mono,
 		up:     map[fabric.MemberID]bool{},
 		random: rand.New(rand.NewPCG(uint64(cfg.Self), cfg.Incarnation))}
-	e.meet(&members)
+	e.configure()
 	core.Barrier().SetBeat(e.beat)
 	e.turns.since, e.turns.moved = now.Mono, now.Mono
 	e.schedule()
@@ -115,16 +114,16 @@ func NewEndpoint(cfg EndpointConfig, saved []byte, now Instant) (*Endpoint, erro
 // the endpoint.
 func (e *Endpoint) Core() *Core { return e.core }
 
-// meet makes room for all members of the configuration.
-func (e *Endpoint) meet(members *barrier.Config) {
+// configure watches the peers that the core has now.
+func (e *Endpoint) configure() {
+	b := e.core.Barrier()
+	if b.Meetings() == e.met {
+		return
+	}
 	was := e.peers
-	e.peers, e.watched = nil, members.Epoch
-	ids := slices.Concat(members.Voters, members.Outgoing, members.Learners)
-	slices.Sort(ids)
-	for _, id := range slices.Compact(ids) {
-		if id == e.cfg.Self {
-			continue
-		}
+	e.peers, e.met = nil, b.Meetings()
+	e.detector.SetMembers(e.now.Mono, b.Config(), b.Peers()...)
+	for _, id := range b.Peers() {
 		if i := slices.IndexFunc(was, func(p *contact) bool { return p.id == id }); i >= 0 {
 			e.peers = append(e.peers, was[i])
 		} else {
@@ -178,6 +177,7 @@ func (e *Endpoint) Frame(now Instant, from fabric.MemberID, f *fabric.Frame) err
 // newer: it is newer than all before it. Rows of strangers are nobody's.
 func (e *Endpoint) Row(now Instant, row *fabric.Row, direct bool) (newer bool, err error) {
 	e.begin(now)
+	e.configure()
 	p := e.peer(row.Owner)
 	if p == nil || row.Incarnation < p.incarnation || row.Incarnation == p.incarnation && row.Version < p.version {
 		return false, nil
@@ -315,15 +315,6 @@ func (e *Endpoint) Take(now Instant) Actions {
 		e.deadline = now.Mono // to say that their senders are suspected
 	}
 	return a
-}
-
-// configure has the detector watch the members of the newest configuration.
-func (e *Endpoint) configure() {
-	if e.core.Barrier().Epoch() != e.watched {
-		cfg := e.core.Barrier().Config()
-		e.detector.SetMembers(e.now.Mono, cfg)
-		e.meet(&cfg)
-	}
 }
 
 // suspect says to the core whom this member suspects and hears, when that

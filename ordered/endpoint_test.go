@@ -121,3 +121,27 @@ func TestStrangers(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 }
+
+// TestLeavingVotersAreNeeded: who is no voter in the newest configuration is heard,
+// and its rows are in order, until a view with that is in force.
+func TestLeavingVotersAreNeeded(t *testing.T) {
+	c := settled(t, 4, EndpointConfig{})
+	m := c.members[0]
+	e := m.station.endpoint
+	c.epoch = 1
+	if err := e.SetConfig(m.now(), barrier.Config{Epoch: 2, Voters: []fabric.MemberID{1, 2, 3}}); err != nil {
+		t.Fatal(err)
+	}
+	version := e.peer(4).version
+	row := fabric.Row{Owner: 4, Incarnation: c.members[3].port.Incarnation(), Version: version}
+	if e.Take(m.now()); e.peer(4) == nil || e.peer(4).version != version {
+		t.Fatal("the member that leaves is forgotten before it has left")
+	}
+	if newer, _ := e.Row(m.now(), &row, false); newer {
+		t.Error("an old row of it is new")
+	}
+	c.configure([]int{0, 1, 2})
+	if !c.until(time.Second, func() bool { return len(m.core.view.Members) == 3 && e.peer(4) == nil }) {
+		t.Errorf("it has not left: %s", c.dump())
+	}
+}
