@@ -138,13 +138,13 @@ func (c *Core) suspected(id fabric.MemberID) bool {
 }
 
 // joiner returns the life of a member that is in no view and could join the
-// next one.
+// next one. Who is suspected does not: it would be left out again at once.
 func (c *Core) joiner(id fabric.MemberID) (Life, bool) {
 	if id == c.self.Member {
-		return c.self, c.at < 0
+		return c.self, c.at < 0 && !c.suspected(id)
 	}
 	p, r := c.peer(id), c.rowOf(id)
-	if r == nil || r.is(flagMember) || r.suspects.has(c.index(id)) || slices.Contains(c.suspects, id) {
+	if r == nil || r.is(flagMember) || r.suspects.has(c.index(id)) || c.suspected(id) || slices.Contains(c.suspects, id) {
 		return Life{}, false
 	}
 	return p.life, true

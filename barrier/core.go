@@ -85,6 +85,7 @@ type Core struct {
 	meetings uint64 // calls of meet
 	passes   []Pass // what this member passes on, as of passedAt
 	passedAt uint64 // stirs when that was computed
+	patchy   bool   // likewise, see Patchy
 	did      Output
 	shown    section
 }

@@ -112,7 +112,7 @@ func (c *Core) Holds(id fabric.MemberID) bool {
 		if !(member && !c.out.has(c.index(id)) || c.view.Config.votes(id)) {
 			return false
 		}
-		return r == nil || r.promised != best || r.accepted != best && c.isProposed(best)
+		return r == nil || r.promised != best || r.accepted != best && c.isProposed(best) || c.limit != nil && r.promised == c.votes.promised && member && c.short(r)
 	}
 	if !member || c.at < 0 {
 		return false
@@ -121,6 +121,16 @@ func (c *Core) Holds(id fabric.MemberID) bool {
 		switch {
 		case c.lines[k].received == 0:
 		case c.lines[i].bar.Before(c.lines[k].last), r == nil, len(r.received) > 0 && r.received[k] < c.lines[k].received:
+			return true
+		}
+	}
+	return false
+}
+
+// short reports whether a member's row lacks frames of the cut.
+func (c *Core) short(r *section) bool {
+	for k, n := range r.received {
+		if n < c.limit[k] {
 			return true
 		}
 	}

@@ -86,7 +86,10 @@ func distances(of int, hears []set) []int {
 // another; see Relays.
 func (c *Core) Passes() []Pass {
 	if c.passedAt != c.stirs {
-		c.passes, c.passedAt = nil, c.stirs
+		c.passes, c.passedAt, c.patchy = nil, c.stirs, false
+		if me := c.index(c.self.Member); me >= 0 {
+			c.patchy = patchy(c.links(me))
+		}
 		for _, r := range c.relays() {
 			c.passes = append(c.passes, Pass{c.ids[r.Of], c.ids[r.To]})
 		}
@@ -97,12 +100,26 @@ func (c *Core) Passes() []Pass {
 // Pass says that what Of sends is passed on to To.
 type Pass struct{ Of, To fabric.MemberID }
 
+// Patchy reports whether some members do not hear each other that others hear.
+// Then a row that changes what Passes depends on is told to all that can be
+// reached, by everybody once: trees that are made of older rows may not lead
+// everywhere.
+func (c *Core) Patchy() bool {
+	c.Passes()
+	return c.patchy
+}
+
 // relays are by places among the sorted ids of the view's configuration.
 func (c *Core) relays() []Relay {
 	me := c.index(c.self.Member)
 	if me < 0 {
 		return nil
 	}
+	return Relays(me, c.links(me))
+}
+
+// links says who hears whom, each the other.
+func (c *Core) links(me int) []set {
 	hears := make([]set, len(c.ids))
 	for i, id := range c.ids {
 		if i == me {
@@ -111,5 +128,26 @@ func (c *Core) relays() []Relay {
 			hears[i] = r.hears & (1<<len(c.ids) - 1) &^ (1 << i)
 		}
 	}
-	return Relays(me, hears)
+	for i := range hears {
+		for j := range hears {
+			if hears[i].has(j) && !hears[j].has(i) { // acks do not come back: it is of no use
+				hears[i] &^= 1 << j
+			}
+		}
+	}
+	return hears
+}
+
+// patchy reports whether not all that anybody hears hear each other.
+func patchy(hears []set) bool {
+	heard := set(0)
+	for _, h := range hears {
+		heard |= h
+	}
+	for i, h := range hears {
+		if heard.has(i) && (h|1<<i)&heard != heard {
+			return true
+		}
+	}
+	return false
 }

@@ -166,6 +166,14 @@ func High(raw *fabric.Section) (fabric.Stamp, error) {
 	return fabric.Stamp{Time: max(int64(le.Uint64(b[32:])), int64(le.Uint64(b[72:])), int64(le.Uint64(b[80:])))}, nil
 }
 
+// ViewNumber is that of the view that a section's owner knows.
+func ViewNumber(raw *fabric.Section) (uint64, bool) {
+	if len(raw.Value) < sectionFixedLen {
+		return 0, false
+	}
+	return binary.LittleEndian.Uint64(raw.Value), true
+}
+
 func (s *section) valid() error {
 	switch {
 	case s.generation == 0:

@@ -24,6 +24,17 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// Begin is the state that a member that never ran before is to save before it
+// starts: from then on it is known that it has not voted.
+func Begin(s Settings) ([]byte, error) {
+	if err := s.Config.validate(); err != nil {
+		return nil, err
+	}
+	c := &Core{self: Life{s.Self, s.Incarnation, 1}, unsaved: true, view: &View{Config: s.Config.sorted()}}
+	c.save()
+	return c.did.Save, nil
+}
+
 // save asks for the state to be written, one at a time.
 func (c *Core) save() {
 	if !c.unsaved || c.saving != nil {

@@ -221,19 +221,19 @@ func (c *Core) passed() (debts []Debt) {
 	return debts
 }
 
-// cutDebts are paid by the first member that shows all frames of a cut, by their
-// own sender first of all.
+// cutDebts are paid, of the members that show all frames of a cut and that the one
+// that lacks some hears, by the first one, by their own sender first of all.
 func (c *Core) cutDebts() (debts []Debt) {
 	if c.limit == nil {
 		return nil
 	}
 	for of, upTo := range c.limit {
-		if c.lines[of].received < upTo || !c.first(of, upTo) {
+		if c.lines[of].received < upTo {
 			continue
 		}
 		for i, l := range c.view.Members {
 			r := c.rowOf(l.Member)
-			if i == c.at || r == nil || !r.is(flagMember) || r.promised != c.votes.promised || r.received[of] >= upTo {
+			if i == c.at || r == nil || !r.is(flagMember) || r.promised != c.votes.promised || r.received[of] >= upTo || !c.first(of, upTo, r.hears) {
 				continue
 			}
 			debts = append(debts, Debt{l.Member, of, r.received[of] + 1, upTo})
@@ -242,14 +242,16 @@ func (c *Core) cutDebts() (debts []Debt) {
 	return debts
 }
 
-// first reports whether this member is the one that sends frames of another.
-func (c *Core) first(of int, upTo uint64) bool {
+// first reports whether this member is the one that sends frames of another, to one
+// that hears those.
+func (c *Core) first(of int, upTo uint64, hears set) bool {
 	if of == c.at {
 		return true
 	}
 	holds := func(i int) bool {
-		r := c.rowOf(c.view.Members[i].Member)
-		return r != nil && r.is(flagMember) && r.promised == c.votes.promised && r.received[of] >= upTo
+		id := c.view.Members[i].Member
+		r := c.rowOf(id)
+		return r != nil && r.is(flagMember) && r.promised == c.votes.promised && r.received[of] >= upTo && hears.has(c.index(id))
 	}
 	if holds(of) {
 		return false

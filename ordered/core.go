@@ -147,6 +147,9 @@ func (c *Core) Send(now int64, class fabric.Class, body []byte) (seq uint64, err
 	if class != fabric.ClassAgreed && class != fabric.ClassSafe {
 		return 0, fmt.Errorf("%w: %v", ErrClass, class)
 	}
+	if c.full {
+		return 0, fmt.Errorf("%w: this member has not received what was delivered to it", ErrWindow)
+	}
 	if c.at >= 0 && (len(c.lines[c.at].kept) >= c.settings.Window || c.ownBytes > 0 && c.ownBytes+len(body) > c.settings.WindowBytes) {
 		return 0, fmt.Errorf("%w: %d frames, %d bytes are not known to be at all %d members", ErrWindow, len(c.lines[c.at].kept), c.ownBytes, len(c.view.Members))
 	}
@@ -194,8 +197,8 @@ func (c *Core) Frame(from fabric.MemberID, f *fabric.Frame) error {
 }
 
 // SetFull says whether there is room for further deliveries. Without, no frame is
-// taken, so that others do not run ahead, and, if it lasts, leave this member out:
-// memory stays bounded (F3).
+// taken or sent, so that others do not run ahead, and, if it lasts, leave this
+// member out: memory stays bounded (F3).
 func (c *Core) SetFull(full bool) {
 	if c.full != full {
 		c.full = full

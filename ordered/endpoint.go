@@ -54,7 +54,9 @@ type Endpoint struct {
 	retryAt   time.Duration // 0: nothing waits
 	changes   uint64        // of the detector, when it was asked last
 	stirs     uint64        // of the barrier, likewise
-	askAt     time.Duration // when it is asked at the latest
+
+	strangerAt time.Duration // when a stranger may be told something again
+	askAt      time.Duration // when it is asked at the latest
 }
 
 // contact is what an endpoint knows of a peer beside what core and detector do.
@@ -179,7 +181,11 @@ func (e *Endpoint) Row(now Instant, row *fabric.Row, direct bool) (newer bool, e
 	e.begin(now)
 	e.configure()
 	p := e.peer(row.Owner)
-	if p == nil || row.Incarnation < p.incarnation || row.Incarnation == p.incarnation && row.Version < p.version {
+	if p == nil {
+		e.stranger(row)
+		return false, nil
+	}
+	if row.Incarnation < p.incarnation || row.Incarnation == p.incarnation && row.Version < p.version {
 		return false, nil
 	}
 	if row.Incarnation == p.incarnation && row.Version == p.version {
@@ -204,6 +210,17 @@ func (e *Endpoint) Row(now Instant, row *fabric.Row, direct bool) (newer bool, e
 	e.detector.Beats(row.Owner, e.core.Barrier().PeerBeat(row.Owner))
 	e.blame(row.Owner, err)
 	return true, err
+}
+
+// stranger takes the row of somebody that is no member: one who was may have been
+// unreachable when it was left out, and is to know that. Strangers are told
+// seldom.
+func (e *Endpoint) stranger(row *fabric.Row) {
+	raw, ok := fabric.FindSection(row.Sections, fabric.SectionBarrier)
+	if number, known := barrier.ViewNumber(&raw); ok && known && number < e.core.id.Number && e.up[row.Owner] && e.now.Mono >= e.strangerAt {
+		e.strangerAt = e.now.Mono + e.cfg.IdleBeat
+		e.core.Tell(row.Owner)
+	}
 }
 
 // Blame takes a caller's word that a peer broke the rules; err says how. It
@@ -246,6 +263,7 @@ func (e *Endpoint) Lost(now Instant, to fabric.MemberID, s Send) {
 		p.again = append(p.again, retry{s})
 		if e.retryAt == 0 {
 			e.retryAt = now.Mono + e.cfg.RetryAfter
+			e.deadline = min(e.deadline, e.retryAt)
 		}
 	}
 }
@@ -279,6 +297,7 @@ func (e *Endpoint) SetConfig(now Instant, cfg barrier.Config) error {
 func (e *Endpoint) SetFull(now Instant, full bool) {
 	e.begin(now)
 	e.core.SetFull(full)
+	e.askAt = now.Mono
 }
 
 // AppendSection appends the row's section; see barrier.Core.AppendSection.
@@ -326,6 +345,9 @@ func (e *Endpoint) suspect() {
 	}
 	e.changes, e.stirs, e.askAt = e.detector.Changes(), b.Stirs(), e.now.Mono+e.cfg.Beat
 	suspects := e.detector.Suspects(b.HeardBy)
+	if _, member := b.View(); e.core.full && !member {
+		suspects = []fabric.MemberID{e.cfg.Self} // it is not to join while it could take nothing
+	}
 	if !e.alone(suspects) {
 		for _, p := range e.peers {
 			if p.conduct.until > e.now.Mono && !slices.Contains(suspects, p.id) {

@@ -73,11 +73,11 @@ func (q *events) take(ctx context.Context) (e Event, low bool, err error) {
 	}
 }
 
-// crowded reports whether there is no room.
-func (q *events) crowded() bool {
+// crowded reports whether there is no room for more than so many further ones.
+func (q *events) crowded(coming int) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.list) >= q.most && !q.ended
+	return len(q.list)+coming >= q.most && !q.ended
 }
 
 // wait waits until there is room, or the end.

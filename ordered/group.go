@@ -30,9 +30,9 @@ type GroupConfig struct {
 	// outlive its process: its incarnation and its votes on views. It is made if
 	// it is not there. Required.
 	Dir string
-	// NewMember: this member never ran before. Without, a member whose Dir is
-	// empty has lost its disk: it does not vote on views until one has it. With
-	// it, losing Dir can break the order (V1), as it may vote twice.
+	// NewMember: this member never ran before, should Dir hold no votes. Without, a
+	// member whose Dir holds none has lost its disk: it does not vote on views until
+	// one has it. With it, losing Dir can break the order (V1), as it may vote twice.
 	NewMember bool
 	// Attach makes the port: it calls h from then on. The group closes it. Peers
 	// may be connected before or after it returns. Required.
@@ -41,9 +41,11 @@ type GroupConfig struct {
 	// Endpoint holds the settings of what is below; its Self, Incarnation, Config
 	// and Fresh are set by Open.
 	Endpoint EndpointConfig
-	// MaxEvents bounds the deliveries that wait for Receive. When it is
-	// reached, nothing more is taken from the others, who will wait, and leave out this
-	// member after StallAfter. Default 4096.
+	// MaxEvents bounds the deliveries that wait for Receive; what is on its way
+	// then, and a change of the view has to deliver, may come on top of it: the
+	// windows of all members. When it is reached, nothing is taken from the others, who
+	// will wait, and leave out this member after StallAfter, and Send fails with
+	// ErrWindow. Default 4096.
 	MaxEvents int
 	// Logger: default none.
 	Logger *slog.Logger
@@ -57,6 +59,9 @@ var ErrClosed = errors.New("ordered: the group is closed")
 
 // ErrTooLarge: a body that the port does not carry.
 var ErrTooLarge = errors.New("ordered: too large for the port")
+
+// ErrDestination: a list of destinations that is none.
+var ErrDestination = errors.New("ordered: bad destinations")
 
 // overhead is what the group adds to a body at most.
 const overhead = 64
@@ -152,6 +157,7 @@ func Open(cfg GroupConfig) (*Group, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("ordered: read the member's votes: %w: make the file readable; without it the member must not be called new", err)
 	}
+	isNew := err != nil && cfg.NewMember
 	started := time.Now()
 	incarnation, err := durable.NextIncarnation(filepath.Join(cfg.Dir, incarnationFile), started)
 	if err != nil {
@@ -168,6 +174,14 @@ func Open(cfg GroupConfig) (*Group, error) {
 	e := cfg.Endpoint
 	e.Self, e.Incarnation, e.Fresh = cfg.Self, incarnation, cfg.NewMember
 	e.Settings.Config = barrier.Config{Epoch: 1, Voters: cfg.Voters}
+	if isNew {
+		if saved, err = barrier.Begin(e.Settings.Settings); err != nil {
+			return nil, fmt.Errorf("ordered: %w", err)
+		}
+		if err := durable.Write(filepath.Join(cfg.Dir, viewFile), saved); err != nil {
+			return nil, fmt.Errorf("ordered: keep that this member is new: %w", err)
+		}
+	}
 	g.loop.init(g)
 	if g.port, err = cfg.Attach(handler{g}, incarnation); err != nil {
 		g.loop.end()
@@ -180,6 +194,7 @@ func Open(cfg GroupConfig) (*Group, error) {
 	g.station = newStation(g.endpoint, g.port)
 	g.note(nil)
 	g.workers.Go(g.save)
+	g.workers.Go(g.loop.carryOn)
 	g.loop.begin()
 	return g, nil
 }
@@ -219,8 +234,13 @@ func (g *Group) SendTo(to []fabric.MemberID, class fabric.Class, body []byte) (*
 	if most := g.port.Capabilities().MaxFrame; len(body) > most {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(body), most)
 	}
+	for i, id := range to {
+		if id == 0 || slices.Contains(to[:i], id) {
+			return nil, fmt.Errorf("%w: destination %v is nobody, or named twice", ErrDestination, id)
+		}
+	}
 	if len(to) == 0 {
-		return nil, fmt.Errorf("%w: no destination", ErrSettings)
+		return nil, fmt.Errorf("%w: there is none", ErrDestination)
 	}
 	t := newTicket(len(to))
 	return t, g.loop.ask(&request{to: slices.Clone(to), class: class, body: body, ticket: t})

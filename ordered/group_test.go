@@ -181,6 +181,13 @@ func messages(t testing.TB, g *Group, n int) (list []string) {
 	return list
 }
 
+// waiting is how many events wait for Receive.
+func (q *events) waiting() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.list)
+}
+
 // TestGroup: on each fabric, all members send at once, and deliver the same.
 func TestGroup(t *testing.T) {
 	for _, name := range fabrics() {
@@ -314,6 +321,11 @@ func TestGroupDirect(t *testing.T) {
 	if got := messages(t, gs[1], 1); got[0] != "1 unordered x" {
 		t.Errorf("%q", got)
 	}
+	for _, to := range [][]fabric.MemberID{nil, {2, 2}, {0}} {
+		if _, err := gs[0].SendTo(to, fabric.ClassFIFO, nil); !errors.Is(err, ErrDestination) {
+			t.Errorf("to %v: %v", to, err)
+		}
+	}
 	for what, err := range map[string]error{
 		"agreed": second(gs[0].SendTo([]fabric.MemberID{2}, fabric.ClassAgreed, nil)),
 		"fifo":   second(gs[0].Send(fabric.ClassFIFO, nil)),
@@ -362,9 +374,7 @@ func TestGroupSlowReader(t *testing.T) {
 		}
 	})
 	members(t, gs[0], 2)
-	gs[2].events.mu.Lock()
-	n := len(gs[2].events.list)
-	gs[2].events.mu.Unlock()
+	n := gs[2].events.waiting()
 	if n < most || n > most+4*window {
 		t.Errorf("%d events wait at the member that takes none, want about %d", n, most)
 	}
@@ -376,6 +386,113 @@ func TestGroupSlowReader(t *testing.T) {
 	members(t, gs[0], 3)
 	if s := gs[2].State(); s.Left == 0 {
 		t.Errorf("it did not begin anew: %+v", s)
+	}
+}
+
+// TestGroupNoReader: a member that takes no messages at all is left out, and does
+// not come back for as long as it takes none.
+func TestGroupNoReader(t *testing.T) {
+	p := newParty(t, "mesh", 3)
+	const most, window = 32, 16
+	p.tune = func(c *GroupConfig) {
+		c.MaxEvents = most
+		c.Endpoint.Window = window
+		c.Endpoint.StallAfter = 100 * time.Millisecond
+	}
+	gs := p.openAll()
+	for _, g := range gs {
+		members(t, g, 3)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	delivered := make(chan struct{}, 1)
+	for _, g := range gs[:2] {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := g.Receive(ctx); err == nil {
+					signal(delivered)
+				}
+			}
+		})
+	}
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			if _, err := gs[0].Send(fabric.ClassAgreed, []byte("on and on")); err != nil {
+				runtime.Gosched()
+			}
+		}
+	})
+	members(t, gs[0], 2)
+	was := gs[0].State().Views
+	for deadline := time.After(2 * time.Second); ; { // 20 suspicions, were it let in after each
+		select {
+		case <-delivered:
+			continue
+		case <-deadline:
+		}
+		break
+	}
+	if now := gs[0].State().Views; now > was+2 {
+		t.Errorf("%d views while it takes nothing", now-was)
+	}
+	if n := gs[2].events.waiting(); n > most+6*window {
+		t.Errorf("%d events wait at it", n)
+	}
+}
+
+// TestGroupProducer: nor does a member that only sends keep more than it may.
+func TestGroupProducer(t *testing.T) {
+	for _, n := range []int{1, 3} {
+		p := newParty(t, "mesh", n)
+		const most, window = 32, 16
+		p.tune = func(c *GroupConfig) {
+			c.MaxEvents = most
+			c.Endpoint.Window = window
+		}
+		gs := p.openAll()
+		ctx, cancel := context.WithCancel(context.Background())
+		var wg sync.WaitGroup
+		for i, g := range gs {
+			members(t, g, n)
+			if i > 0 {
+				wg.Go(func() {
+					for ctx.Err() == nil {
+						_, _ = g.Receive(ctx)
+					}
+				})
+			}
+		}
+		var err error
+		for k := 0; k < 10*most && err == nil; k++ {
+			var ticket *Ticket
+			if ticket, err = gs[0].Send(fabric.ClassAgreed, nil); err == nil {
+				err = ticket.Wait(within(t))
+			}
+		}
+		if !errors.Is(err, ErrWindow) {
+			t.Errorf("n=%d: %v, want the window full", n, err)
+		}
+		if k := gs[0].events.waiting(); k > most+window {
+			t.Errorf("n=%d: %d events wait", n, k)
+		}
+		cancel()
+		wg.Wait()
+	}
+}
+
+// TestGroupStopsEarly: members that ended before they were in any view are not
+// taken for members that lost their disks.
+func TestGroupStopsEarly(t *testing.T) {
+	p := newParty(t, "mesh", 3)
+	for _, id := range p.voters {
+		if err := p.open(id).Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, g := range p.openAll() { // not new any more
+		defer members(t, g, 3)
 	}
 }
 

@@ -52,6 +52,10 @@ type request struct {
 // beyond, users' too.
 const maxInputs = 1 << 14
 
+// maxBatches bounds what a caller works on for others: then a goroutine of the
+// group's own carries on.
+const maxBatches = 2
+
 // loop is the queue of inputs, and the right to work on it.
 type loop struct {
 	g *Group
@@ -64,6 +68,8 @@ type loop struct {
 	idle    *sync.Cond // running ended, or the queue is shorter
 	news    chan struct{}
 	blocked map[fabric.MemberID]int // peers whose Deliver waits for room
+	loose   int                     // frames without an order that are queued or worked on
+	hand    chan struct{}           // holds one: the right to work, for carryOn
 
 	timer *time.Timer
 	armed time.Duration
@@ -72,7 +78,7 @@ type loop struct {
 func (l *loop) init(g *Group) {
 	l.g, l.running = g, true // nobody works until begin
 	l.idle = sync.NewCond(&l.mu)
-	l.news = make(chan struct{})
+	l.news, l.hand = make(chan struct{}), make(chan struct{}, 1)
 	l.blocked = map[fabric.MemberID]int{}
 	l.timer = time.AfterFunc(time.Hour, func() { l.input(input{kind: inputTick}) })
 	l.timer.Stop()
@@ -82,7 +88,7 @@ func (l *loop) init(g *Group) {
 func (l *loop) begin() {
 	l.mu.Lock()
 	l.queue = append(l.queue, input{kind: inputTick})
-	l.work()
+	l.work(maxBatches)
 	l.mu.Unlock()
 }
 
@@ -91,10 +97,7 @@ func (l *loop) input(in input) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.add(in)
-	if !l.running {
-		l.running = true
-		l.work()
-	}
+	l.kick()
 }
 
 // add is called with mu held; it waits for room.
@@ -107,9 +110,14 @@ func (l *loop) add(in input) {
 	}
 }
 
-// work is called with mu held and running set, which it clears.
-func (l *loop) work() {
-	for len(l.queue) > 0 && !l.ended {
+// work is called with mu held and running set, which it clears; or it hands over
+// to carryOn.
+func (l *loop) work(batches int) {
+	for ; len(l.queue) > 0 && !l.ended; batches-- {
+		if batches == 0 {
+			l.hand <- struct{}{} // there is one right, and so there is room
+			return
+		}
 		batch := l.queue
 		l.queue, l.spare = l.spare[:0], nil
 		var waits []fabric.MemberID
@@ -117,14 +125,34 @@ func (l *loop) work() {
 			waits = append(waits, id)
 		}
 		l.mu.Unlock()
-		l.g.run(batch, waits)
+		loose := l.g.run(batch, waits)
 		clear(batch)
 		l.mu.Lock()
+		l.loose -= loose
 		l.spare = batch
 		l.idle.Broadcast()
 	}
 	l.running = false
 	l.idle.Broadcast()
+}
+
+// carryOn works for as long as there is something to do, when it is handed the
+// right to.
+func (l *loop) carryOn() {
+	for {
+		select {
+		case <-l.hand:
+		case <-l.g.stop:
+			select {
+			case <-l.hand: // end came after that
+			default:
+				return
+			}
+		}
+		l.mu.Lock()
+		l.work(-1)
+		l.mu.Unlock()
+	}
 }
 
 // ask has a request done and returns its outcome.
@@ -141,6 +169,7 @@ func (l *loop) ask(r *request) error {
 	case <-r.done:
 		return r.err
 	case <-l.g.stop:
+		l.quiesce() // whoever works may be at it
 		select {
 		case <-r.done:
 			return r.err
@@ -185,8 +214,9 @@ func (l *loop) quiesce() {
 	}
 }
 
-// run gives the endpoint a batch of inputs and does what comes of them.
-func (g *Group) run(batch []input, waits []fabric.MemberID) {
+// run gives the endpoint a batch of inputs and does what comes of them. It returns
+// how many of them were frames without an order.
+func (g *Group) run(batch []input, waits []fabric.MemberID) (loose int) {
 	e, now := g.endpoint, g.now()
 	for _, id := range waits {
 		e.Waits(now, id)
@@ -195,6 +225,9 @@ func (g *Group) run(batch []input, waits []fabric.MemberID) {
 		in := &batch[i]
 		switch in.kind {
 		case inputFrame:
+			if in.frame.Class < fabric.ClassAgreed {
+				loose++
+			}
 			g.frame(now, in)
 		case inputRow:
 			_ = g.station.row(now, &in.row) // Faults say it
@@ -221,6 +254,7 @@ func (g *Group) run(batch []input, waits []fabric.MemberID) {
 		now = g.now()
 	}
 	g.loop.arm(e.Deadline(), now.Mono)
+	return loose
 }
 
 // arm has the loop look again at an instant.
@@ -424,14 +458,9 @@ func (h handler) Deliver(from fabric.MemberID, frames []fabric.Frame) {
 	for i := range frames {
 		f := fabric.Frame{Header: frames[i].Header, Body: bytes.Clone(frames[i].Body)}
 		f.Seal, f.Destinations, f.Extensions = nil, nil, nil
-		if f.Class < fabric.ClassAgreed && h.g.events.crowded() {
-			l.blocked[from]++
-			l.mu.Unlock()
-			h.g.events.wait()
-			l.mu.Lock()
-			if l.blocked[from]--; l.blocked[from] == 0 {
-				delete(l.blocked, from)
-			}
+		if f.Class < fabric.ClassAgreed {
+			l.await(from)
+			l.loose++
 		}
 		l.add(input{kind: inputFrame, from: from, frame: f})
 	}
@@ -439,11 +468,29 @@ func (h handler) Deliver(from fabric.MemberID, frames []fabric.Frame) {
 	l.mu.Unlock()
 }
 
+// await waits until there is room for another frame without an order; mu is held.
+func (l *loop) await(from fabric.MemberID) {
+	for h := &l.g.events; h.crowded(l.loose) && !l.ended; {
+		l.kick()
+		l.blocked[from]++
+		if l.loose > 0 {
+			l.idle.Wait() // until they are events
+		} else {
+			l.mu.Unlock()
+			h.wait()
+			l.mu.Lock()
+		}
+		if l.blocked[from]--; l.blocked[from] == 0 {
+			delete(l.blocked, from)
+		}
+	}
+}
+
 // kick works unless somebody does; mu is held.
 func (l *loop) kick() {
 	if !l.running {
 		l.running = true
-		l.work()
+		l.work(maxBatches)
 	}
 }
 

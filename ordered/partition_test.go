@@ -99,6 +99,98 @@ func (c *cluster) cutAllBut(left [][2]int) {
 	}
 }
 
+// same lets time pass, has all members send, and reports what is not delivered by
+// all, or whether the view changed.
+func (c *cluster) same(length time.Duration) error {
+	was := c.members[0].core.id
+	c.net.Advance(length)
+	c.calm(5 * time.Second)
+	if now := c.members[0].core.id; c.err == nil && now != was {
+		return fmt.Errorf("view %v became %v", was, now)
+	}
+	return c.err
+}
+
+// TestCutAfterCut: the rows that say that a link is gone reach everybody though the
+// way that older rows show is gone with it.
+func TestCutAfterCut(t *testing.T) {
+	for _, timeout := range []time.Duration{5 * time.Millisecond, 500 * time.Millisecond} {
+		c := newCluster(t, 4, sim.Config{Seed: 1, Faults: sim.Faults{Delay: 200 * time.Microsecond}, LinkTimeout: timeout}, EndpointConfig{})
+		if !c.until(2*time.Second, c.whole) {
+			t.Fatalf("no view: %v", c.err)
+		}
+		c.cutAllBut([][2]int{{1, 2}, {2, 3}, {3, 4}, {4, 1}})
+		if err := c.same(time.Second); err != nil {
+			t.Errorf("links called down after %v: ring: %v", timeout, err)
+		}
+		c.net.Cut(1, 2)
+		c.net.Cut(2, 1)
+		if err := c.same(time.Second); err != nil {
+			t.Errorf("links called down after %v: one more: %v", timeout, err)
+		}
+	}
+}
+
+// TestOneWayCut: a link that works in one direction alone is used by nobody.
+func TestOneWayCut(t *testing.T) {
+	for _, timeout := range []time.Duration{5 * time.Millisecond, 500 * time.Millisecond} {
+		c := newCluster(t, 3, sim.Config{Seed: 1, Faults: sim.Faults{Delay: 200 * time.Microsecond}, LinkTimeout: timeout}, EndpointConfig{})
+		if !c.until(2*time.Second, c.whole) {
+			t.Fatalf("no view: %v", c.err)
+		}
+		c.net.Cut(3, 1)
+		if err := c.same(3 * time.Second); err != nil {
+			t.Errorf("link called down after %v: %v", timeout, err)
+		}
+	}
+}
+
+// TestForwardedByOneThatIsHeard: what a cut needs comes from a member that the one
+// that lacks it hears.
+func TestForwardedByOneThatIsHeard(t *testing.T) {
+	for k := range time.Duration(12) {
+		c := settled(t, 4, EndpointConfig{})
+		c.net.Cut(1, 3)
+		c.net.Cut(3, 1)
+		c.net.Advance(500*time.Millisecond + k*time.Millisecond)
+		c.net.Cut(4, 3)
+		if err := c.members[3].send(fabric.ClassAgreed, 1); err != nil {
+			t.Fatal(err)
+		}
+		c.net.Advance(300 * time.Microsecond) // 1 and 2 have it
+		c.net.Kill(4)
+		if !c.until(time.Second, func() bool {
+			for _, m := range c.members[:3] {
+				if len(m.core.view.Members) != 3 || m.core.at < 0 || m.core.b.Wedged() || len(m.log) == 0 {
+					return false
+				}
+			}
+			return true
+		}) {
+			t.Fatalf("after %v: %v%s", k, c.err, c.dump())
+		}
+	}
+}
+
+// TestLeftOutUnreachable: a voter that is removed while nobody reaches it learns it
+// when somebody does.
+func TestLeftOutUnreachable(t *testing.T) {
+	c := settled(t, 4, EndpointConfig{})
+	for id := range fabric.MemberID(3) {
+		c.net.Cut(4, id+1)
+		c.net.Cut(id+1, 4)
+	}
+	c.epoch = 1
+	c.configure([]int{0, 1, 2})
+	if !c.until(2*time.Second, func() bool { return len(c.members[0].core.view.Members) == 3 }) {
+		t.Fatalf("it is not left out: %s", c.dump())
+	}
+	c.net.Heal()
+	if !c.until(2*time.Second, func() bool { return c.members[3].core.at < 0 && c.members[3].core.view.Number > 1 }) {
+		t.Errorf("it does not learn it: %s", c.dump())
+	}
+}
+
 // TestRealPartition: what no link connects is a partition: the majority goes on.
 func TestRealPartition(t *testing.T) {
 	c := newCluster(t, 5, sim.Config{Seed: 1, Faults: sim.Faults{Delay: 200 * time.Microsecond}}, EndpointConfig{})

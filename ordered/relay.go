@@ -2,7 +2,9 @@ package ordered
 
 import (
 	"fmt"
+	"slices"
 
+	"github.com/raftdv/dv/barrier"
 	"github.com/raftdv/dv/fabric"
 )
 
@@ -19,13 +21,15 @@ type relay struct {
 	ticket uint64 // of the one that is under way, 0: none
 }
 
-// pass takes a row that is newer than all before it.
-func (s *station) pass(row *fabric.Row) {
-	for _, p := range s.endpoint.core.Barrier().Passes() {
-		if p.Of != row.Owner {
+// pass takes a row that is newer than all before it. all: it goes to everybody
+// that can be reached, but to whom it came from; see barrier.Core.Patchy.
+func (s *station) pass(from fabric.MemberID, row *fabric.Row, all bool) {
+	passes := s.endpoint.core.Barrier().Passes()
+	for _, p := range s.endpoint.peers {
+		if p.id == row.Owner || p.id == from || !(all && s.endpoint.up[p.id] || slices.Contains(passes, barrier.Pass{Of: row.Owner, To: p.id})) {
 			continue
 		}
-		r := s.relay(p.Of, p.To)
+		r := s.relay(row.Owner, p.id)
 		r.body, r.fresh = fabric.AppendRow(append(r.body[:0], flagRow), row), true
 		s.forward(r)
 	}

@@ -27,6 +27,7 @@ type cluster struct {
 	cfg     EndpointConfig
 	counts  struct{ views, delivered, refused, kills, lost, configs int }
 	epoch   uint64
+	calms   uint64
 	wipe    func(fabric.MemberID) bool // the disk is lost
 	// Bugs to plant.
 	spoil  func(*member, *Actions)
@@ -336,11 +337,12 @@ func (c *cluster) calm(most time.Duration) {
 		marks[i] = len(m.inView)
 	}
 	const each = 5
+	c.calms++
 	for k := range uint64(each) {
 		for _, m := range c.members {
 			var err error
 			if !c.until(time.Second, func() bool {
-				err = m.send(fabric.ClassAgreed+fabric.Class(k%2), 1<<40+k)
+				err = m.send(fabric.ClassAgreed+fabric.Class(k%2), c.calms<<40+k)
 				return !errors.Is(err, ErrWindow)
 			}) || err != nil {
 				c.fail(errV2, "%v cannot send: %v", m.core.b.Self(), err)

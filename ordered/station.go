@@ -76,9 +76,16 @@ func (s *station) refused(now Instant, err error) {
 
 // row takes a peer's row, and passes it on to those that do not hear that peer.
 func (s *station) row(now Instant, row *fabric.Row) error {
-	newer, err := s.endpoint.Row(now, row, true)
+	return s.take(now, row.Owner, row, true)
+}
+
+// take takes a row that came from that peer, its own or not.
+func (s *station) take(now Instant, from fabric.MemberID, row *fabric.Row, direct bool) error {
+	b := s.endpoint.core.Barrier()
+	was := b.Stirs()
+	newer, err := s.endpoint.Row(now, row, direct)
 	if newer && err == nil {
-		s.pass(row)
+		s.pass(from, row, b.Stirs() != was && b.Patchy())
 	}
 	return err
 }
@@ -93,11 +100,7 @@ func (s *station) frame(now Instant, from fabric.MemberID, f *fabric.Frame) erro
 		return s.endpoint.Blame(now, from, err)
 	}
 	s.endpoint.Heard(now, from)
-	newer, err := s.endpoint.Row(now, row, false)
-	if newer && err == nil {
-		s.pass(row)
-	}
-	return err
+	return s.take(now, from, row, false)
 }
 
 // settle takes what became of a ticket at one destination.

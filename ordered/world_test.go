@@ -580,6 +580,7 @@ func TestOneForwards(t *testing.T) {
 	w.pass(3, 1, false)
 	w.links[3*4+2] = nil // 4 dies, and its frame for 3 with it
 	for i := range 3 {
+		w.nodes[i].core.SetHears([]fabric.MemberID{1, 2, 3})
 		w.nodes[i].core.SetSuspects([]fabric.MemberID{4})
 		w.act(i)
 	}
