@@ -256,8 +256,12 @@ func (c *Core) first(of int, upTo uint64, hears set) bool {
 	if holds(of) {
 		return false
 	}
-	for i := range c.at {
-		if holds(i) {
+	before := c.at
+	if !hears.has(c.index(c.self.Member)) {
+		before = len(c.view.Members) // any that is heard is better
+	}
+	for i := range before {
+		if i != c.at && holds(i) {
 			return false
 		}
 	}

@@ -145,3 +145,20 @@ func TestLeavingVotersAreNeeded(t *testing.T) {
 		t.Errorf("it has not left: %s", c.dump())
 	}
 }
+
+// TestSuspectedStaysOut: who is suspected, and knows better, does not come back for
+// as long as it is.
+func TestSuspectedStaysOut(t *testing.T) {
+	c := settled(t, 3, EndpointConfig{StallAfter: 4 * time.Second})
+	for _, m := range c.members[:2] {
+		m.station.endpoint.distrust(m.station.endpoint.peer(3))
+		m.act()
+	}
+	c.net.Advance(3 * time.Second)
+	if v := c.members[0].core.view; v.Number != 2 || len(v.Members) != 2 {
+		t.Errorf("view %d has %d members, want the second one to have two", v.Number, len(v.Members))
+	}
+	if !c.until(3*time.Second, c.whole) {
+		t.Errorf("it does not come back: %s", c.dump())
+	}
+}

@@ -2,7 +2,9 @@ package ordered
 
 import (
 	"errors"
+	"flag"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -145,31 +147,83 @@ func TestOneWayCut(t *testing.T) {
 	}
 }
 
-// TestForwardedByOneThatIsHeard: what a cut needs comes from a member that the one
-// that lacks it hears.
-func TestForwardedByOneThatIsHeard(t *testing.T) {
-	for k := range time.Duration(12) {
-		c := settled(t, 4, EndpointConfig{})
-		c.net.Cut(1, 3)
-		c.net.Cut(3, 1)
-		c.net.Advance(500*time.Millisecond + k*time.Millisecond)
-		c.net.Cut(4, 3)
-		if err := c.members[3].send(fabric.ClassAgreed, 1); err != nil {
-			t.Fatal(err)
-		}
-		c.net.Advance(300 * time.Microsecond) // 1 and 2 have it
-		c.net.Kill(4)
-		if !c.until(time.Second, func() bool {
-			for _, m := range c.members[:3] {
-				if len(m.core.view.Members) != 3 || m.core.at < 0 || m.core.b.Wedged() || len(m.log) == 0 {
-					return false
-				}
-			}
-			return true
-		}) {
-			t.Fatalf("after %v: %v%s", k, c.err, c.dump())
+// TestRandomCuts: one link after the other is cut, or comes back, while all can be
+// reached from all; now and then a member dies. In the end all that live are in one view,
+// and deliver what they send.
+func TestRandomCuts(t *testing.T) {
+	for seed := range uint64(*cuts) {
+		r := rand.New(rand.NewPCG(seed, 7))
+		if err := randomCuts(t, r, seed); err != nil {
+			t.Errorf("seed %d: %v", seed, err)
 		}
 	}
+}
+
+var cuts = flag.Int("cuts", 25, "seeds of TestRandomCuts")
+
+func randomCuts(t *testing.T, r *rand.Rand, seed uint64) error {
+	n := 4 + r.IntN(4)
+	timeout := []time.Duration{5 * time.Millisecond, 500 * time.Millisecond}[r.IntN(2)]
+	c := newCluster(quietly{t}, n, sim.Config{Seed: seed, Faults: sim.Faults{Delay: 200 * time.Microsecond, Jitter: 50 * time.Microsecond}, LinkTimeout: timeout}, EndpointConfig{})
+	if !c.until(2*time.Second, c.whole) {
+		return fmt.Errorf("no view: %w", c.err)
+	}
+	cut, dead := map[[2]int]bool{}, -1
+	for range 3 * n {
+		a, b := r.IntN(n), r.IntN(n)
+		l := [2]int{min(a, b), max(a, b)}
+		switch {
+		case a == b || a == dead || b == dead:
+			continue
+		case cut[l]:
+			delete(cut, l)
+			c.net.Mend(fabric.MemberID(a+1), fabric.MemberID(b+1))
+			c.net.Mend(fabric.MemberID(b+1), fabric.MemberID(a+1))
+		default:
+			if cut[l] = true; !connected(n, dead, cut) {
+				delete(cut, l)
+				continue
+			}
+			c.net.Cut(fabric.MemberID(a+1), fabric.MemberID(b+1))
+			c.net.Cut(fabric.MemberID(b+1), fabric.MemberID(a+1))
+		}
+		if x := r.IntN(n); dead < 0 && r.IntN(2*n) == 0 && connected(n, x, cut) {
+			dead = x
+			_ = c.members[x].send(fabric.ClassAgreed, 1<<50)
+			c.net.Advance(time.Duration(r.IntN(400)) * time.Microsecond)
+			c.net.Kill(fabric.MemberID(x + 1))
+		}
+		c.net.Advance(time.Duration(r.IntN(400)) * time.Millisecond)
+	}
+	if dead >= 0 { // the others
+		c.members = slices.Delete(slices.Clone(c.members), dead, dead+1)
+	}
+	c.calm(10 * time.Second)
+	return c.err
+}
+
+// connected reports whether all but one reach each other.
+func connected(n, dead int, cut map[[2]int]bool) bool {
+	start := 0
+	if dead == 0 {
+		start = 1
+	}
+	reached := map[int]bool{start: true}
+	for range n {
+		for a := range n {
+			for b := range n {
+				if a != dead && b != dead && reached[a] && a != b && !cut[[2]int{min(a, b), max(a, b)}] {
+					reached[b] = true
+				}
+			}
+		}
+	}
+	delete(reached, dead)
+	want := n
+	if dead >= 0 {
+		want--
+	}
+	return len(reached) == want
 }
 
 // TestLeftOutUnreachable: a voter that is removed while nobody reaches it learns it
