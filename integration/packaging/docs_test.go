@@ -44,7 +44,7 @@ func explained(page, message string) bool {
 	return false
 }
 
-var messageFolders = []string{"raftdv", "fabric", "cmd", "internal/doctor"}
+var messageFolders = []string{"raftdv", "fabric", "cmd", "internal/doctor", "internal/durable"}
 
 // Every message that docs/operations.md explains is one that the code says.
 func TestMessages(t *testing.T) {
