@@ -341,48 +341,56 @@ func TestGroupDirect(t *testing.T) {
 
 func second(_ *Ticket, err error) error { return err }
 
-// TestGroupSlowReader: a member that takes no messages is left out, keeps a
-// bounded number of them, and comes back when it does.
-func TestGroupSlowReader(t *testing.T) {
+const (
+	mostEvents  = 32
+	smallWindow = 16
+)
+
+// onAndOn is a group of three, of which the first sends without end, and the first
+// two receive, and what may run until the test ends.
+func onAndOn(t *testing.T, stallAfter time.Duration) (gs []*Group, until func(func(context.Context))) {
 	p := newParty(t, "mesh", 3)
-	const most, window = 32, 16
 	p.tune = func(c *GroupConfig) {
-		c.MaxEvents = most
-		c.Endpoint.Window = window
-		c.Endpoint.StallAfter = 200 * time.Millisecond
+		c.MaxEvents, c.Endpoint.Window, c.Endpoint.StallAfter = mostEvents, smallWindow, stallAfter
 	}
-	gs := p.openAll()
+	gs = p.openAll()
 	for _, g := range gs {
 		members(t, g, 3)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer cancel()
-	for _, g := range gs[:2] {
+	t.Cleanup(func() {
+		cancel()
+		wg.Wait()
+	})
+	until = func(f func(context.Context)) {
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				_, _ = g.Receive(ctx)
+				f(ctx)
 			}
 		})
 	}
-	wg.Go(func() {
-		for ctx.Err() == nil {
-			if _, err := gs[0].Send(fabric.ClassAgreed, []byte("on and on")); err != nil {
-				runtime.Gosched()
-			}
+	for _, g := range gs[:2] {
+		until(func(ctx context.Context) { _, _ = g.Receive(ctx) })
+	}
+	until(func(context.Context) {
+		if _, err := gs[0].Send(fabric.ClassAgreed, []byte("on and on")); err != nil {
+			runtime.Gosched()
 		}
 	})
+	return gs, until
+}
+
+// TestGroupSlowReader: a member that takes no messages is left out, keeps a
+// bounded number of them, and comes back when it does.
+func TestGroupSlowReader(t *testing.T) {
+	gs, until := onAndOn(t, 200*time.Millisecond)
 	members(t, gs[0], 2)
 	n := gs[2].events.waiting()
-	if n < most || n > most+4*window {
-		t.Errorf("%d events wait at the member that takes none, want about %d", n, most)
+	if n < mostEvents || n > mostEvents+4*smallWindow {
+		t.Errorf("%d events wait at the member that takes none, want about %d", n, mostEvents)
 	}
-	wg.Go(func() {
-		for ctx.Err() == nil {
-			_, _ = gs[2].Receive(ctx)
-		}
-	})
+	until(func(ctx context.Context) { _, _ = gs[2].Receive(ctx) })
 	members(t, gs[0], 3)
 	if s := gs[2].State(); s.Left == 0 {
 		t.Errorf("it did not begin anew: %+v", s)
@@ -392,52 +400,14 @@ func TestGroupSlowReader(t *testing.T) {
 // TestGroupNoReader: a member that takes no messages at all is left out, and does
 // not come back for as long as it takes none.
 func TestGroupNoReader(t *testing.T) {
-	p := newParty(t, "mesh", 3)
-	const most, window = 32, 16
-	p.tune = func(c *GroupConfig) {
-		c.MaxEvents = most
-		c.Endpoint.Window = window
-		c.Endpoint.StallAfter = 100 * time.Millisecond
-	}
-	gs := p.openAll()
-	for _, g := range gs {
-		members(t, g, 3)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer cancel()
-	delivered := make(chan struct{}, 1)
-	for _, g := range gs[:2] {
-		wg.Go(func() {
-			for ctx.Err() == nil {
-				if _, err := g.Receive(ctx); err == nil {
-					signal(delivered)
-				}
-			}
-		})
-	}
-	wg.Go(func() {
-		for ctx.Err() == nil {
-			if _, err := gs[0].Send(fabric.ClassAgreed, []byte("on and on")); err != nil {
-				runtime.Gosched()
-			}
-		}
-	})
+	gs, _ := onAndOn(t, 100*time.Millisecond)
 	members(t, gs[0], 2)
 	was := gs[0].State().Views
-	for deadline := time.After(2 * time.Second); ; { // 20 suspicions, were it let in after each
-		select {
-		case <-delivered:
-			continue
-		case <-deadline:
-		}
-		break
-	}
+	<-time.After(2 * time.Second) // 20 suspicions, were it let in after each
 	if now := gs[0].State().Views; now > was+2 {
 		t.Errorf("%d views while it takes nothing", now-was)
 	}
-	if n := gs[2].events.waiting(); n > most+6*window {
+	if n := gs[2].events.waiting(); n > mostEvents+6*smallWindow {
 		t.Errorf("%d events wait at it", n)
 	}
 }
