@@ -85,6 +85,7 @@ type cluster struct {
 	cfg    Config
 	secure bool
 	addr   map[fabric.MemberID]string
+	relays *fabrictest.Relays
 
 	mu    sync.Mutex
 	ports map[fabric.MemberID]*Port
@@ -96,7 +97,13 @@ func (c *cluster) start(id fabric.MemberID, h fabric.Handler) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.inc[id]++
-	cfg.Self, cfg.Incarnation, cfg.Cluster, cfg.Listen, cfg.Peers = id, c.inc[id], 7, c.addr[id], c.addr
+	cfg.Self, cfg.Incarnation, cfg.Cluster, cfg.Listen = id, c.inc[id], 7, c.addr[id]
+	cfg.Peers = map[fabric.MemberID]string{}
+	for _, other := range c.ids {
+		if other != id {
+			cfg.Peers[other] = c.relays.Addr(id, other).String()
+		}
+	}
 	if c.secure {
 		secure(c.tb, &cfg)
 	}
@@ -115,13 +122,31 @@ func (c *cluster) port(id fabric.MemberID) *Port {
 
 func newCluster(tb testing.TB, ids []fabric.MemberID, secure bool, cfg Config) *cluster {
 	c := &cluster{tb: tb, ids: ids, cfg: cfg, secure: secure, addr: map[fabric.MemberID]string{}, ports: map[fabric.MemberID]*Port{}, inc: map[fabric.MemberID]uint64{}}
-	for _, id := range ids { // addresses that are free, and most likely stay so
+	listen := func() net.Listener {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			tb.Fatal(err)
 		}
+		return l
+	}
+	c.relays = fabrictest.NewRelays(func(id fabric.MemberID) net.Addr {
+		a, err := net.ResolveTCPAddr("tcp", c.addr[id])
+		if err != nil {
+			panic(err)
+		}
+		return a
+	})
+	for _, id := range ids { // addresses that are free, and most likely stay so
+		l := listen()
 		defer l.Close()
 		c.addr[id] = l.Addr().String()
+	}
+	for _, id := range ids { // only now: a member of an earlier cluster may dial a relay at once
+		for _, from := range ids {
+			if from != id {
+				c.relays.Add(from, id, listen())
+			}
+		}
 	}
 	return c
 }
@@ -132,10 +157,6 @@ func TestConformance(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			fabrictest.Run(t, fabrictest.Factory{
 				Name: "mesh/" + name,
-				Lacks: map[fabrictest.Ability]string{
-					fabrictest.AbleCut:  "package stream, whose port this is, is tried with cut connections",
-					fabrictest.AbleKill: "it ends as package stream's does, which is tried with hosts that are gone",
-				},
 				New: func(tb testing.TB, ids []fabric.MemberID, handlers map[fabric.MemberID]fabric.Handler, opt fabrictest.Options) *fabrictest.Cluster {
 					cfg := Config{RedialAfter: 2 * time.Millisecond, MaxRedialAfter: 20 * time.Millisecond}
 					cfg.Stream.MaxFrame, cfg.Stream.TicketTimeout, cfg.Stream.RowInterval = opt.MaxFrame, opt.TicketTimeout, opt.RowInterval
@@ -151,10 +172,17 @@ func TestConformance(t *testing.T) {
 					return &fabrictest.Cluster{
 						Port:    func(id fabric.MemberID) fabric.Port { return c.port(id) },
 						Restart: c.start,
+						Kill: func(id fabric.MemberID) {
+							c.relays.Abandon(id)
+							c.port(id).Close()
+						},
+						Cut:  c.relays.Cut,
+						Mend: c.relays.Mend,
 						Close: func() {
 							for _, id := range ids {
 								c.port(id).Close()
 							}
+							c.relays.Close()
 						},
 					}
 				},

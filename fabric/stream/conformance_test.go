@@ -27,8 +27,8 @@ func factory(n network) fabrictest.Factory {
 				Port:    func(id fabric.MemberID) fabric.Port { return w.port(id) },
 				Kill:    w.kill,
 				Restart: w.restart,
-				Cut:     func(from, to fabric.MemberID) { w.setCut(from, to, true) },
-				Mend:    func(from, to fabric.MemberID) { w.setCut(from, to, false) },
+				Cut:     w.relays.Cut,
+				Mend:    w.relays.Mend,
 				Close:   w.close,
 			}
 		},

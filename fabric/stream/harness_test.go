@@ -14,7 +14,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -22,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/raftdv/dv/fabric"
+	"github.com/raftdv/dv/fabric/fabrictest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -85,9 +85,7 @@ type world struct {
 	mu      sync.Mutex
 	members map[fabric.MemberID]*node
 	starts  map[fabric.MemberID]uint64
-	relays  map[[2]fabric.MemberID]*relay
-	cut     map[[2]fabric.MemberID]bool
-	mended  chan struct{} // closed when a cut ends
+	relays  *fabrictest.Relays
 	closing sync.Once
 }
 
@@ -112,8 +110,8 @@ func newWorld(tb testing.TB, n network, cfg Config, ids []fabric.MemberID, handl
 	w := &world{
 		tb: tb, net: n, cfg: cfg, ids: ids, dir: dir,
 		members: map[fabric.MemberID]*node{}, starts: map[fabric.MemberID]uint64{},
-		relays: map[[2]fabric.MemberID]*relay{}, cut: map[[2]fabric.MemberID]bool{}, mended: make(chan struct{}),
 	}
+	w.relays = fabrictest.NewRelays(func(id fabric.MemberID) net.Addr { return w.node(id).listener.Addr() })
 	for _, id := range ids {
 		w.listen(id)
 	}
@@ -169,14 +167,14 @@ func (w *world) listen(id fabric.MemberID) {
 	n := &node{w: w, id: id, incarnation: w.starts[id]}
 	n.listener = w.listenOn(id.String() + "-" + fabric.MemberID(n.incarnation).String())
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.members[id] = n
+	w.mu.Unlock()
 	if !w.net.relayed || n.incarnation > 1 {
 		return
 	}
 	for _, from := range w.ids {
 		if from != id {
-			w.relays[[2]fabric.MemberID{from, id}] = newRelay(w, from, id)
+			w.relays.Add(from, id, w.listenOn("r"+from.String()+"-"+id.String()))
 		}
 	}
 }
@@ -209,12 +207,10 @@ func (w *world) port(id fabric.MemberID) *Port { return w.node(id).port }
 
 // address is where from reaches to.
 func (w *world) address(from, to fabric.MemberID) string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if r := w.relays[[2]fabric.MemberID{from, to}]; r != nil {
-		return r.listener.Addr().String()
+	if a := w.relays.Addr(from, to); a != nil {
+		return a.String()
 	}
-	return w.members[to].listener.Addr().String()
+	return w.node(to).listener.Addr().String()
 }
 
 func (n *node) accept() {
@@ -316,22 +312,8 @@ func (n *node) close() {
 
 // kill ends a member as the end of its host does: its peers are told nothing.
 func (w *world) kill(id fabric.MemberID) {
-	w.mu.Lock()
-	relays := w.relaysOf(id)
-	w.mu.Unlock()
-	for _, r := range relays {
-		r.abandon()
-	}
+	w.relays.Abandon(id)
 	w.node(id).close()
-}
-
-func (w *world) relaysOf(id fabric.MemberID) (list []*relay) {
-	for pair, r := range w.relays {
-		if slices.Contains(pair[:], id) {
-			list = append(list, r)
-		}
-	}
-	return list
 }
 
 func (w *world) restart(id fabric.MemberID, h fabric.Handler) {
@@ -346,140 +328,6 @@ func (w *world) closeAll() {
 	for _, id := range w.ids {
 		w.node(id).close()
 	}
-	w.mu.Lock()
-	w.cut = nil
-	close(w.mended)
-	w.mu.Unlock()
-	for _, r := range w.relays {
-		r.close()
-	}
+	w.relays.Close()
 	os.RemoveAll(w.dir)
-}
-
-func (w *world) setCut(from, to fabric.MemberID, cut bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.cut[[2]fabric.MemberID{from, to}] = cut
-	close(w.mended)
-	w.mended = make(chan struct{})
-}
-
-// awaitPassage waits until what from sends gets through to to.
-func (w *world) awaitPassage(from, to fabric.MemberID, gone <-chan struct{}) {
-	for {
-		w.mu.Lock()
-		cut, change := w.cut[[2]fabric.MemberID{from, to}], w.mended
-		w.mu.Unlock()
-		if !cut {
-			return
-		}
-		select {
-		case <-change:
-		case <-gone:
-			return
-		}
-	}
-}
-
-// relay stands between a dialler and a member.
-type relay struct {
-	w        *world
-	from, to fabric.MemberID // who dials whom
-	listener net.Listener
-	wg       sync.WaitGroup
-	mu       sync.Mutex
-	lines    map[*line]bool
-}
-
-type line struct {
-	near, far net.Conn
-	gone      chan struct{} // closed when one end's host is gone
-	once      sync.Once
-}
-
-func (l *line) end() { l.once.Do(func() { close(l.gone) }) }
-
-func newRelay(w *world, from, to fabric.MemberID) *relay {
-	r := &relay{w: w, from: from, to: to, lines: map[*line]bool{}, listener: w.listenOn("r" + from.String() + "-" + to.String())}
-	r.wg.Go(func() {
-		for {
-			near, err := r.listener.Accept()
-			if err != nil {
-				return
-			}
-			r.wg.Go(func() { r.connect(near) })
-		}
-	})
-	return r
-}
-
-func (r *relay) connect(near net.Conn) {
-	defer near.Close()
-	r.w.mu.Lock()
-	target := r.w.members[r.to].listener.Addr()
-	r.w.mu.Unlock()
-	far, err := net.Dial(target.Network(), target.String())
-	if err != nil {
-		return
-	}
-	defer far.Close()
-	l := &line{near: near, far: far, gone: make(chan struct{})}
-	r.mu.Lock()
-	r.lines[l] = true
-	r.mu.Unlock()
-	var wg sync.WaitGroup
-	wg.Go(func() { r.pump(l, far, near, r.from, r.to) })
-	wg.Go(func() { r.pump(l, near, far, r.to, r.from) })
-	wg.Wait()
-	r.mu.Lock()
-	delete(r.lines, l)
-	r.mu.Unlock()
-}
-
-// pump copies what from sends to to.
-func (r *relay) pump(l *line, dst, src net.Conn, from, to fabric.MemberID) {
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := src.Read(buf)
-		r.w.awaitPassage(from, to, l.gone)
-		select {
-		case <-l.gone: // the host is gone: nothing of it gets through any more
-			if err != nil {
-				return
-			}
-			continue
-		default:
-		}
-		if n > 0 {
-			if _, werr := dst.Write(buf[:n]); werr != nil {
-				err = werr
-				src.Close()
-			}
-		}
-		if err != nil {
-			dst.(interface{ CloseWrite() error }).CloseWrite()
-			return
-		}
-	}
-}
-
-// abandon lets the connections of now lead nowhere.
-func (r *relay) abandon() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for l := range r.lines {
-		l.end()
-	}
-}
-
-func (r *relay) close() {
-	r.listener.Close()
-	r.mu.Lock()
-	for l := range r.lines {
-		l.end()
-		l.near.Close()
-		l.far.Close()
-	}
-	r.mu.Unlock()
-	r.wg.Wait()
 }
