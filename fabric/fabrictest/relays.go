@@ -27,8 +27,9 @@ type relay struct {
 	from, to fabric.MemberID
 	listener net.Listener
 	wg       sync.WaitGroup
-	mu       sync.Mutex
+	mu       sync.Mutex // guards the fields below
 	lines    map[*line]bool
+	closed   bool
 }
 
 // line is a connection through a relay.
@@ -140,8 +141,12 @@ func (r *relay) connect(near net.Conn) {
 	defer far.Close()
 	l := &line{near: near, far: far, gone: make(chan struct{})}
 	r.mu.Lock()
+	closed := r.closed
 	r.lines[l] = true
 	r.mu.Unlock()
+	if closed { // while it was dialled: nobody would end it
+		return
+	}
 	var wg sync.WaitGroup
 	wg.Go(func() { r.pump(l, far, near, r.from, r.to) })
 	wg.Go(func() { r.pump(l, near, far, r.to, r.from) })
@@ -190,6 +195,7 @@ func (r *relay) abandon() {
 func (r *relay) close() {
 	r.listener.Close()
 	r.mu.Lock()
+	r.closed = true
 	for l := range r.lines {
 		l.end()
 		l.near.Close()
