@@ -1,7 +1,9 @@
 package barrier
 
 import (
+	"cmp"
 	"math/bits"
+	"slices"
 
 	"github.com/raftdv/dv/fabric"
 )
@@ -99,6 +101,52 @@ func (c *Core) Passes() []Pass {
 
 // Pass says that what Of sends is passed on to To.
 type Pass struct{ Of, To fabric.MemberID }
+
+// Linked reports whether this member and another one hear each other directly, as
+// far as is known: who hears somebody of whom it has no row of this view takes
+// itself for heard.
+func (c *Core) Linked(id fabric.MemberID) bool {
+	if !slices.Contains(c.hears, id) {
+		return false
+	}
+	me, r := c.index(c.self.Member), c.rowOf(id)
+	return me < 0 || r == nil || r.hears.has(me)
+}
+
+// Ways lists the members through which another one can be reached, nearest first:
+// those that this one is linked with, from which links lead there that do not pass
+// here. The row of a member that is not heard may be old, and does not speak against
+// what others say of their links with it: who is asked to pass on to it knows better.
+func (c *Core) Ways(to fabric.MemberID) (ways []fabric.MemberID) {
+	me, end := c.index(c.self.Member), c.index(to)
+	if me < 0 || end < 0 || me == end {
+		return nil
+	}
+	own := c.links(me)[me]
+	fresh := c.mask(c.hears)
+	said := make([]set, len(c.ids))
+	for i, id := range c.ids {
+		if r := c.rowOf(id); r != nil && i != me {
+			said[i] = r.hears & (1<<len(c.ids) - 1) &^ (1<<i | 1<<me)
+		}
+	}
+	links := slices.Clone(said)
+	for i := range links {
+		for j := range links {
+			if fresh.has(j) && !said[j].has(i) {
+				links[i] &^= 1 << j
+			}
+		}
+	}
+	far := distances(end, links)
+	for i, id := range c.ids {
+		if i != end && own.has(i) && far[i] > 0 {
+			ways = append(ways, id)
+		}
+	}
+	slices.SortStableFunc(ways, func(a, b fabric.MemberID) int { return cmp.Compare(far[c.index(a)], far[c.index(b)]) })
+	return ways
+}
 
 // Patchy reports whether some members do not hear each other that others hear.
 // Then a row that changes what Passes depends on is told to all that can be

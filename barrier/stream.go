@@ -91,6 +91,25 @@ func (c *Core) takes(i int, seq uint64) bool {
 	return !c.stands(i) || c.limit != nil && seq <= c.limit[i]
 }
 
+// Reserve stamps n frames that have no order, now by the fabric's clock, and
+// returns the first of their stamps; the others follow it one by one (Next). So all
+// that a member sends has a place among its agreed frames.
+func (c *Core) Reserve(now int64, n int) fabric.Stamp {
+	first := tick(c.clock, now)
+	c.clock = first
+	for ; n > 1; n-- {
+		c.clock = Next(c.clock)
+	}
+	return first
+}
+
+// Next is the stamp after s of those that Reserve gave.
+func Next(s fabric.Stamp) fabric.Stamp { return tick(s, s.Time) }
+
+// See takes the stamp of a frame that has no order: what is stamped from now on is
+// later.
+func (c *Core) See(s fabric.Stamp) { c.clock = later(c.clock, s) }
+
 // pledge promises that all further frames are stamped above the clock.
 func (c *Core) pledge() {
 	if c.at >= 0 && !c.wedged {

@@ -42,6 +42,7 @@ type Endpoint struct {
 
 	peers     []*contact
 	up        map[fabric.MemberID]bool // as the port says; of strangers too, who may become members
+	relayed   map[fabric.MemberID]bool // likewise, by way of others
 	turns     turns
 	suspects  []fabric.MemberID
 	hears     []fabric.MemberID
@@ -103,7 +104,7 @@ func NewEndpoint(cfg EndpointConfig, saved []byte, now Instant) (*Endpoint, erro
 		return nil, err
 	}
 	e := &Endpoint{cfg: cfg, core: core, detector: d, now: now, beat: cfg.Beat, active: now.Mono, published: now.Mono, lookedAt: now.Mono,
-		up:     map[fabric.MemberID]bool{},
+		up: map[fabric.MemberID]bool{}, relayed: map[fabric.MemberID]bool{},
 		random: rand.New(rand.NewPCG(uint64(cfg.Self), cfg.Incarnation))}
 	e.configure()
 	core.Barrier().SetBeat(e.beat)
@@ -217,7 +218,7 @@ func (e *Endpoint) Row(now Instant, row *fabric.Row, direct bool) (newer bool, e
 // seldom.
 func (e *Endpoint) stranger(row *fabric.Row) {
 	raw, ok := fabric.FindSection(row.Sections, fabric.SectionBarrier)
-	if number, known := barrier.ViewNumber(&raw); ok && known && number < e.core.id.Number && e.up[row.Owner] && e.now.Mono >= e.strangerAt {
+	if number, known := barrier.ViewNumber(&raw); ok && known && number < e.core.id.Number && e.reaches(row.Owner) && e.now.Mono >= e.strangerAt {
 		e.strangerAt = e.now.Mono + e.cfg.IdleBeat
 		e.core.Tell(row.Owner)
 	}
@@ -255,6 +256,18 @@ func (e *Endpoint) Link(now Instant, peer fabric.MemberID, up bool) {
 	}
 }
 
+// Relay takes a port's word that a peer can be reached by way of others, or no
+// longer. That tells nothing of the peer itself.
+func (e *Endpoint) Relay(now Instant, peer fabric.MemberID, up bool) {
+	e.begin(now)
+	e.relayed[peer] = up
+	if up {
+		e.retryAt = now.Mono
+	}
+}
+
+func (e *Endpoint) reaches(id fabric.MemberID) bool { return e.up[id] || e.relayed[id] }
+
 // Lost takes a send that did not reach a destination: the port refused it, or its
 // ticket was lost. It is sent again while that is of use.
 func (e *Endpoint) Lost(now Instant, to fabric.MemberID, s Send) {
@@ -272,6 +285,29 @@ func (e *Endpoint) Lost(now Instant, to fabric.MemberID, s Send) {
 func (e *Endpoint) Heard(now Instant, from fabric.MemberID) {
 	e.begin(now)
 	e.detector.Heard(now.Mono, from, true)
+}
+
+// Reserve stamps n frames of other classes; see barrier.Core.Reserve.
+func (e *Endpoint) Reserve(now Instant, n int) fabric.Stamp {
+	e.begin(now)
+	return e.core.Barrier().Reserve(now.Clock.Nanos, n)
+}
+
+// See takes the stamp of a peer's frame of another class. One that is too far ahead
+// is an error, and changes nothing.
+func (e *Endpoint) See(now Instant, s fabric.Stamp) error {
+	e.begin(now)
+	err := e.ahead("a frame", s)
+	if err == nil {
+		e.core.Barrier().See(s)
+	}
+	return err
+}
+
+// Published: the row has just been published for another reason.
+func (e *Endpoint) Published(now Instant) {
+	e.begin(now)
+	e.published = e.now.Mono
 }
 
 // Waits: what a peer says waits for this member to take it. It is not silent.
@@ -381,7 +417,7 @@ func (e *Endpoint) resend() {
 		again := p.again
 		p.again = nil
 		for _, r := range again {
-			if !e.up[p.id] {
+			if !e.reaches(p.id) {
 				if e.core.Needs(p.id, &r.send) {
 					p.again = append(p.again, r)
 				}
@@ -407,7 +443,7 @@ func (e *Endpoint) tell() {
 			p.isBehind = false
 		case !p.isBehind:
 			p.isBehind, p.behind = true, e.now.Mono
-		case e.now.Mono-p.behind >= e.cfg.Beat*time.Duration(1+rank) && e.up[p.id]:
+		case e.now.Mono-p.behind >= e.cfg.Beat*time.Duration(1+rank) && e.reaches(p.id):
 			p.behind = e.now.Mono
 			e.core.Tell(p.id)
 		}

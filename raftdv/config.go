@@ -91,6 +91,22 @@ type Config struct {
 	// 300ms elections are raft's own.
 	ElectionTimeout      time.Duration
 	PreVote, CheckQuorum bool
+	// ViewFile keeps this member's votes on views across restarts. It may not be there:
+	// then the member never ran before; do not delete it otherwise. Default none:
+	// the member takes part in no view, and relays nothing.
+	ViewFile string
+	// Delivery says what of raft's traffic travels in the agreed order. Default
+	// DeliveryAuto.
+	Delivery Delivery
+	// Agreed, if not nil, is called with each message in the agreed order, one after
+	// the other. While it does not return, no further ones are delivered.
+	Agreed func(AgreedMessage)
+	// Beat is how often a member publishes its row at least while agreed frames are
+	// under way or a view changes. Default 10ms, 1ms to 16ms.
+	Beat time.Duration
+	// NoRelays: no connection is made by way of other members, or for them. Default
+	// false: members that cannot reach each other do so by others that can.
+	NoRelays bool
 	// ProposalQueue bounds the forwarded proposals of one peer that wait for
 	// raft to take them. Default 4096, as rafthttp.
 	ProposalQueue int
@@ -106,6 +122,8 @@ const (
 	defaultProposalQueue  = 4096
 	// defaultElectionTimeout is etcd's.
 	defaultElectionTimeout = time.Second
+	defaultBeat            = 10 * time.Millisecond
+	minBeat, maxBeat       = time.Millisecond, 16 * time.Millisecond
 	// dialEvery is rafthttp's default for DialRetryFrequency.
 	dialEvery = 100 * time.Millisecond
 )
@@ -119,6 +137,7 @@ func (c Config) withDefaults() Config {
 	orDuration(&c.TicketTimeout, defaultTicketTimeout)
 	orDuration(&c.SnapshotStall, defaultSnapshotStall)
 	orDuration(&c.ElectionTimeout, defaultElectionTimeout)
+	orDuration(&c.Beat, defaultBeat)
 	if c.SnapshotWindow == 0 {
 		c.SnapshotWindow = defaultSnapshotWindow
 	}
@@ -167,6 +186,12 @@ func (c Config) Validate() error {
 		if d.got < 0 {
 			errs = append(errs, fmt.Errorf("%s is %v: use a positive duration, or 0 for the default", d.name, d.got))
 		}
+	}
+	if c.Beat < minBeat || c.Beat > maxBeat {
+		errs = append(errs, fmt.Errorf("Beat is %v: use %v to %v", c.Beat, minBeat, maxBeat))
+	}
+	if c.Delivery > DeliveryAgreed {
+		errs = append(errs, fmt.Errorf("Delivery is %v: use auto or agreed", c.Delivery))
 	}
 	if c.SnapshotWindow < minSnapshotWindow {
 		errs = append(errs, fmt.Errorf("SnapshotWindow is %d: use at least %d bytes", c.SnapshotWindow, minSnapshotWindow))

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -129,7 +130,7 @@ func (p *peer) dial() (done <-chan struct{}, err error) {
 			p.urls.unreachable(u)
 		}
 	}()
-	resp, nc, err := p.roundTrip(ctx, u, request, "")
+	resp, nc, err := p.roundTrip(ctx, p.t.dialer, u, request, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +162,9 @@ func (p *peer) dialHello() (*hello, *ecdh.PrivateKey, error) {
 	return ours, priv, nil
 }
 
-func (p *peer) roundTrip(ctx context.Context, u url.URL, request, prove string) (*http.Response, net.Conn, error) {
+// roundTrip sends a request of the bootstrap, with what it has besides the hello: it
+// asks for the connection, unless it is a proof.
+func (p *peer) roundTrip(ctx context.Context, by http.RoundTripper, u url.URL, request string, more http.Header) (*http.Response, net.Conn, error) {
 	t := p.t
 	u.Path = BootstrapPath
 	var nc net.Conn
@@ -170,11 +173,10 @@ func (p *peer) roundTrip(ctx context.Context, u url.URL, request, prove string) 
 	if err != nil {
 		return nil, nil, fmt.Errorf("peer URL %s: %w", u.Redacted(), err)
 	}
-	if prove == "" {
+	maps.Copy(req.Header, more)
+	if more.Get(proveHeader) == "" {
 		req.Header.Set("Connection", "Upgrade")
 		req.Header.Set("Upgrade", upgradeToken)
-	} else {
-		req.Header.Set(proveHeader, prove)
 	}
 	req.Header.Set("X-Server-From", t.ID.String())
 	req.Header.Set("X-Server-Version", version.Version)
@@ -183,7 +185,7 @@ func (p *peer) roundTrip(ctx context.Context, u url.URL, request, prove string) 
 	req.Header.Set("X-Raft-To", p.id.String())
 	req.Header.Set("X-PeerURLs", strings.Join(t.URLs.StringSlice(), ","))
 	req.Header.Set(helloHeader, request)
-	resp, err := t.dialer.RoundTrip(req)
+	resp, err := by.RoundTrip(req)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -242,7 +244,9 @@ func (p *peer) dialFailed(err error) {
 	if p.doubt.failed(err) {
 		p.t.elections.gone(p.member)
 	}
-	p.deactivate(err)
+	if !p.relayAlive() {
+		p.deactivate(err)
+	}
 	if changed := p.noteDialError(err); changed {
 		p.t.lg.Info("no control stream to peer", zap.String("local-member-id", p.t.ID.String()),
 			zap.String("remote-peer-id", p.id.String()), zap.Error(err))

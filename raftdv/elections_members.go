@@ -19,6 +19,7 @@ func (e *elections) refresh() {
 	m := e.t.cfg.Members() // outside of the lock: it is not ours
 	stock := e.stock(&m)
 	m.Stock = stock != ""
+	e.t.ordering.configure(&m, stock)
 	say := func() {}
 	publish := e.input(func(a *election.Arbiter, now time.Duration) {
 		if !sameMembers(&m, &e.members) {
@@ -98,7 +99,7 @@ func (e *elections) stock(m *election.Members) string {
 }
 
 func sameMembers(a, b *election.Members) bool {
-	return a.Stock == b.Stock && slices.Equal(a.Voters, b.Voters) && slices.Equal(a.Outgoing, b.Outgoing) && slices.Equal(a.Learners, b.Learners)
+	return a.Stock == b.Stock && a.Epoch == b.Epoch && slices.Equal(a.Voters, b.Voters) && slices.Equal(a.Outgoing, b.Outgoing) && slices.Equal(a.Learners, b.Learners)
 }
 
 // met: the peer has said what it speaks.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -46,6 +47,12 @@ type raftNode struct {
 // startRafts starts members 1 to n, all voters, that know each other.
 func startRafts(t *testing.T, n int, mode election.Mode, stock ...int) []*raftNode {
 	t.Helper()
+	return startRaftsWith(t, n, mode, nil, stock...)
+}
+
+// startRaftsWith is startRafts with other settings of the i-th member.
+func startRaftsWith(t *testing.T, n int, mode election.Mode, tweak func(i int, c *Config), stock ...int) []*raftNode {
+	t.Helper()
 	var rafts []*raftNode
 	var peers []raft.Peer
 	var voters []fabric.MemberID
@@ -54,11 +61,14 @@ func startRafts(t *testing.T, n int, mode election.Mode, stock ...int) []*raftNo
 		voters = append(voters, fabric.MemberID(i+1))
 	}
 	for i := range n {
-		r := &raftNode{storage: raft.NewMemoryStorage(), done: make(chan struct{}), members: election.Members{Voters: voters}}
+		r := &raftNode{storage: raft.NewMemoryStorage(), done: make(chan struct{}), members: election.Members{Voters: voters, Epoch: 1}}
 		o := nodeOptions{config: Config{
 			Elections: mode, Members: r.membership, ElectionTimeout: testTick * testElection, PreVote: true, CheckQuorum: true,
-			StockRetry: 50 * time.Millisecond,
+			StockRetry: 50 * time.Millisecond, ViewFile: filepath.Join(t.TempDir(), "view"),
 		}}
+		if tweak != nil {
+			tweak(i, &o.config)
+		}
 		for _, s := range stock {
 			o.stock = o.stock || s == i+1
 		}

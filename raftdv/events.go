@@ -2,6 +2,7 @@ package raftdv
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 )
@@ -9,8 +10,8 @@ import (
 // EventsKept bounds the events of a process that are kept for watchers.
 const EventsKept = 1024
 
-// Event is something that happened to a transport. Of Path, Link, Activity and
-// Election one is set.
+// Event is something that happened to a transport. Of Path, Link, Activity,
+// Election and View one is set.
 type Event struct {
 	// Number rises by one with each event of the process.
 	Number   uint64         `json:"number"`
@@ -21,6 +22,7 @@ type Event struct {
 	Link     *LinkEvent     `json:"link,omitempty"`
 	Activity *ActivityEvent `json:"activity,omitempty"`
 	Election *ElectionEvent `json:"election,omitempty"`
+	View     *ViewEvent     `json:"view,omitempty"`
 }
 
 // PathEvent: messages to the peer take another road.
@@ -44,8 +46,26 @@ type ActivityEvent struct {
 	Reason string `json:"reason,omitempty"`
 }
 
+// ViewEvent: a view was installed. Member: this member belongs to it; Stayed: and
+// to the one before.
+type ViewEvent struct {
+	Number  uint64   `json:"number"`
+	Members []string `json:"members"`
+	Member  bool     `json:"member"`
+	Stayed  bool     `json:"stayed"`
+}
+
+func (e *ViewEvent) text() string {
+	if !e.Member {
+		return fmt.Sprintf("view %d has %s, not this member", e.Number, strings.Join(e.Members, ", "))
+	}
+	return fmt.Sprintf("view %d has %s", e.Number, strings.Join(e.Members, ", "))
+}
+
 func (e *Event) String() string {
 	switch {
+	case e.View != nil:
+		return e.View.text()
 	case e.Path != nil:
 		return fmt.Sprintf("messages to %s take %s, not %s any more%s", e.Peer, e.Path.To, e.Path.From, because(e.Path.Reason))
 	case e.Link != nil && e.Link.Up:

@@ -43,8 +43,11 @@ const (
 	FeatureSnapshots
 	// FeatureElections: the row says what the member knows of elections.
 	FeatureElections
+	// FeatureRelays: the member connects others that have lost each other, and is
+	// connected so.
+	FeatureRelays
 
-	ownFeatures = FeatureRowAcks | FeatureSnapshots | FeatureElections
+	ownFeatures = FeatureRowAcks | FeatureSnapshots | FeatureElections | FeatureRelays
 	// knownFeatures are the bits that this member understands in Require.
 	knownFeatures = ownFeatures
 )

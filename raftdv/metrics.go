@@ -23,10 +23,11 @@ const (
 	formRow messageForm = iota
 	formFrame
 	formRafthttp
+	formAgreed
 	messageForms
 )
 
-var formNames = [messageForms]string{"row", "frame", roadRafthttp}
+var formNames = [messageForms]string{"row", "frame", roadRafthttp, "agreed"}
 
 const (
 	sending = iota
@@ -63,6 +64,7 @@ type transportMetrics struct {
 	collector *metricsCollector
 	links     linkSource
 	elections func() (electionFigures, bool) // nil: there is nothing to tell
+	order     func() orderFigures            // likewise
 	sampled   instant                        // when RTTs were observed last
 
 	mu    sync.Mutex // guards the map
@@ -75,12 +77,12 @@ type linkSource func(visit func(path string, stats fabric.StatsReporter))
 
 // newMetrics takes part in the metrics of reg. After an error everything
 // counts, and reg does not show what the error names.
-// elections may be nil.
-func newMetrics(reg prometheus.Registerer, local fabric.MemberID, links linkSource, elections func() (electionFigures, bool)) (*transportMetrics, error) {
+// elections and order may be nil.
+func newMetrics(reg prometheus.Registerer, local fabric.MemberID, links linkSource, elections func() (electionFigures, bool), order func() orderFigures) (*transportMetrics, error) {
 	etcd, err := newEtcdNetwork(reg)
 	collector, err2 := registerOrReuse(reg, newMetricsCollector())
 	m := &transportMetrics{
-		local: local.String(), etcd: etcd, collector: collector, links: links, elections: elections,
+		local: local.String(), etcd: etcd, collector: collector, links: links, elections: elections, order: order,
 		peers: map[fabric.MemberID]*peerMetrics{},
 	}
 	collector.add(m)

@@ -96,7 +96,7 @@ func (c *metricsCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range collectedDescs {
 		ch <- d
 	}
-	for _, d := range electionDescs {
+	for _, d := range slices.Concat(electionDescs, orderDescs) {
 		ch <- d
 	}
 	c.elections.describe(ch)
@@ -120,6 +120,7 @@ func (c *metricsCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 		seen[m.local] = true
 		m.collectElections(ch)
+		m.collectOrder(ch)
 		for _, p := range m.snapshot() {
 			p.collect(emitter{ch, m.local, p.peer})
 		}

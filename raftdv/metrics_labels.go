@@ -69,10 +69,12 @@ const (
 	RefusedBootstrap
 	// RefusedBusy: the queue towards raft is full.
 	RefusedBusy
+	// RefusedOrder: a frame or row that breaks the rules of views and of the order.
+	RefusedOrder
 	refuseReasons
 )
 
-var refuseNames = [refuseReasons]string{"malformed", "version", "sender", "addressee", "unsafe", "row", "bootstrap", "busy"}
+var refuseNames = [refuseReasons]string{"malformed", "version", "sender", "addressee", "unsafe", "row", "bootstrap", "busy", "order"}
 
 // String is the reason's label.
 func (r RefuseReason) String() string { return nameOf(refuseNames[:], int(r)) }

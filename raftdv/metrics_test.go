@@ -186,7 +186,7 @@ func exampleLinks() *fakeLinks {
 func openExample(t *testing.T, reg prometheus.Registerer, local fabric.MemberID) (*transportMetrics, *peerMetrics) {
 	t.Helper()
 	links := exampleLinks()
-	m, err := newMetrics(reg, local, func(visit func(string, fabric.StatsReporter)) { visit("udp", links) }, nil)
+	m, err := newMetrics(reg, local, func(visit func(string, fabric.StatsReporter)) { visit("udp", links) }, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -288,7 +288,7 @@ func TestMetricsOfSeveralTransports(t *testing.T) {
 	if strings.Contains(text, `local="1"`) || !strings.Contains(text, `local="3"`) {
 		t.Errorf("closing one transport leaves\n%s", text)
 	}
-	again, err := newMetrics(reg, 3, m3.links, nil) // a member that restarts beside its old self
+	again, err := newMetrics(reg, 3, m3.links, nil, nil) // a member that restarts beside its old self
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -468,7 +468,7 @@ func TestReasons(t *testing.T) {
 
 func BenchmarkCountMessage(b *testing.B) {
 	links := exampleLinks()
-	m, err := newMetrics(prometheus.NewRegistry(), 1, func(visit func(string, fabric.StatsReporter)) { visit("udp", links) }, nil)
+	m, err := newMetrics(prometheus.NewRegistry(), 1, func(visit func(string, fabric.StatsReporter)) { visit("udp", links) }, nil, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

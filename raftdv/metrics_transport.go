@@ -10,7 +10,7 @@ import (
 // newTransportMetrics takes part in the process's metrics, where etcd shows
 // its own.
 func newTransportMetrics(t *Transport) *transportMetrics {
-	m, err := newMetrics(prometheus.DefaultRegisterer, t.member(), t.visitStats, t.elections.figures)
+	m, err := newMetrics(prometheus.DefaultRegisterer, t.member(), t.visitStats, t.elections.figures, t.ordering.figures)
 	if err != nil {
 		t.lg.Warn("some metrics will not be shown", zap.Error(err))
 	}

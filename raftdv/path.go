@@ -59,9 +59,13 @@ func (t *Transport) watch() {
 
 func (p *peer) watch() {
 	heard := p.t.stream().str.LastKeepAlive(p.member)
-	p.silent(heard)
-	if !heard.IsZero() && time.Since(heard) < p.t.cfg.ControlTimeout && p.dialled() {
+	if p.relayAlive() {
 		p.activate()
+	} else {
+		p.silent(heard)
+		if !heard.IsZero() && time.Since(heard) < p.t.cfg.ControlTimeout && p.dialled() {
+			p.activate()
+		}
 	}
 	p.gate(heard)
 	p.proveStream()
@@ -100,16 +104,17 @@ func (p *peer) linkChanged(r *road, s fabric.LinkState) {
 	p.up[r.index], p.downWhy[r.index] = s.Up, s.Err
 	p.mu.Unlock()
 	if was != s.Up {
-		if s.Up {
+		if s.Up && r.name != FabricRelay {
 			p.t.elections.back(p.member)
 		}
+		p.t.ordering.link(p, r.name == FabricRelay)
 		p.happened(Event{Link: &LinkEvent{r.name, s.Up, errorText(s.Err)}})
 	}
 	if changed := p.choosePath(s.Err); !changed && news {
 		p.t.lg.Info("fabric does not reach peer", zap.String("local-member-id", p.t.ID.String()),
 			zap.String("remote-peer-id", p.id.String()), zap.String("fabric", r.name), zap.NamedError("reason", s.Err))
 	}
-	if r.str != nil {
+	if r.name == FabricStream {
 		p.gate(r.str.LastKeepAlive(p.member))
 	}
 }
@@ -123,10 +128,13 @@ func (p *peer) choosePath(why error) (changed bool) {
 		return false
 	}
 	next := p.t.lastResort()
+	apart := p.apart.Load()
 	for _, r := range p.t.roads {
-		if p.up[r.index] && slices.Contains(p.t.cfg.Fabrics, r.name) {
-			next = int32(r.index)
-			break
+		relay := r.name == FabricRelay
+		if p.up[r.index] && (relay || slices.Contains(p.t.cfg.Fabrics, r.name)) {
+			if next < 0 || apart && relay {
+				next = int32(r.index)
+			}
 		}
 	}
 	before := p.path.Swap(next)
@@ -149,6 +157,9 @@ func (p *peer) choosePath(why error) (changed bool) {
 	p.t.lg.Info("peer path changed", zap.String("local-member-id", p.t.ID.String()), zap.String("remote-peer-id", p.id.String()),
 		zap.String("from", from), zap.String("to", to), zap.NamedError("reason", why))
 	p.t.rows.resend(p)
+	if to == FabricRelay { // the peer is to hear of this member at once
+		p.t.elections.publish()
+	}
 	return true
 }
 
@@ -165,6 +176,8 @@ func fallbackReason(why error) string {
 		return "closed"
 	case errors.Is(why, fabric.ErrLinkDown):
 		return "control-stream"
+	case errors.Is(why, errApart):
+		return "apart"
 	case why == nil:
 		return "removed"
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,6 +43,10 @@ type peer struct {
 	refusedAt instant // of the last log line about a refusal
 	proving   atomic.Bool
 	doubt     doubt
+	// apart: this member and the peer do not hear each other directly.
+	apart  atomic.Bool
+	relay  relayed
+	signAt instant // when a frame last counted as a sign of life
 	// inRaft counts the peer's messages that raft has not taken yet.
 	inRaft atomic.Int32
 
@@ -86,6 +91,7 @@ func newPeer(t *Transport, id types.ID, urls types.URLs) *peer {
 	p.ctx, p.cancel = context.WithCancel(t.ctx)
 	p.metrics = t.metrics.peer(p)
 	p.report.init(p)
+	p.relay.init()
 	p.path.Store(t.lastResort())
 	p.offFabric.set(time.Now())
 	return p
@@ -96,6 +102,9 @@ func (p *peer) start() {
 	p.wg.Go(p.dialLoop)
 	p.wg.Go(p.proposals)
 	p.wg.Go(p.report.run)
+	if p.t.relayRoad() != nil {
+		p.wg.Go(p.relayLoop)
+	}
 }
 
 // stop waits for the peer's goroutines; cancel was called before.
@@ -204,6 +213,13 @@ func (p *peer) leaves() {
 	if !p.stock.Swap(true) {
 		p.t.elections.kick()
 	}
+}
+
+// reached: a fabric reaches the peer, by way of others or without.
+func (p *peer) reached(relay bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.ContainsFunc(p.t.roads, func(r *road) bool { return p.up[r.index] && (r.name == FabricRelay) == relay })
 }
 
 func (p *peer) theirToken() ([]byte, uint64) {

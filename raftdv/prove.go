@@ -72,7 +72,7 @@ func (p *peer) proveStream() {
 func (p *peer) showProof(h *hello) error {
 	ctx, cancel := context.WithTimeout(p.ctx, proveTimeout)
 	defer cancel()
-	resp, _, err := p.roundTrip(ctx, p.urls.pick(), h.encode(), "1")
+	resp, _, err := p.roundTrip(ctx, p.t.dialer, p.urls.pick(), h.encode(), http.Header{proveHeader: {"1"}})
 	if err != nil {
 		return err
 	}

@@ -32,13 +32,22 @@ func (r *receiver) Deliver(from fabric.MemberID, frames []fabric.Frame) {
 		return
 	}
 	d := r.decoder(from)
+	var latest fabric.Stamp
 	for i := range frames {
 		f := &frames[i]
 		p.metrics.receivedBytes(len(f.Patch) + len(f.Body))
+		if f.Class >= fabric.ClassAgreed {
+			r.t.ordering.frame(from, f)
+			continue
+		}
+		if f.Has&fabric.HasStamp != 0 && latest.Before(f.Stamp) {
+			latest = f.Stamp
+		}
 		if err := p.receive(d, f); err != nil {
 			p.refuse(err)
 		}
 	}
+	r.t.ordering.met(p, latest, r.name() != FabricRelay)
 }
 
 func (r *receiver) decoder(from fabric.MemberID) *Decoder {
@@ -125,6 +134,7 @@ func (r *receiver) Row(from fabric.MemberID, row fabric.Row) {
 	if p == nil || p.paused.Load() {
 		return
 	}
+	r.t.ordering.row(&row, r.name() != FabricRelay)
 	if err := errors.Join(r.t.elections.row(&row), p.observe(&row)); err != nil {
 		p.refuse(err)
 	}
@@ -134,6 +144,10 @@ func (r *receiver) Row(from fabric.MemberID, row fabric.Row) {
 func (r *receiver) Resolve(settled []fabric.Resolution) {
 	for i := range settled {
 		s := &settled[i]
+		if s.Ticket&orderTicket != 0 {
+			r.t.ordering.settled(s.To, s.Ticket, !s.Acked())
+			continue
+		}
 		p := r.t.peer(types.ID(s.To))
 		if s.Acked() || p == nil {
 			continue
@@ -146,6 +160,8 @@ func (r *receiver) Resolve(settled []fabric.Resolution) {
 		p.lostMessage(s.Err)
 	}
 }
+
+func (r *receiver) name() string { return r.road.name }
 
 // Link changes the path.
 func (r *receiver) Link(id fabric.MemberID, state fabric.LinkState) {

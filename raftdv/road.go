@@ -31,6 +31,9 @@ const (
 // acks concern their leader alone, who gets them at once.
 const rowInterval = time.Second
 
+// relayAddress is what people are told of where relays are.
+const relayAddress = "by way of members that reach both"
+
 // road is one fabric of this member: the way to all peers that have it too.
 // It is the stream or a side.
 type road struct {
@@ -85,12 +88,15 @@ func (t *Transport) openRoads() error {
 	if !slices.Contains(names, FabricStream) {
 		names = append(names, FabricStream)
 	}
+	if !t.cfg.NoRelays {
+		names = append(names, FabricRelay)
+	}
 	usable := 0
 	for i, name := range names {
 		r := &road{name: name, index: i}
 		r.err = t.openRoad(r)
 		t.roads = append(t.roads, r)
-		if r.err != nil && name == FabricStream {
+		if r.err != nil && (name == FabricStream || name == FabricRelay) {
 			return r.err
 		}
 		if r.err != nil {
@@ -111,10 +117,17 @@ func (t *Transport) openRoads() error {
 
 func (t *Transport) openRoad(r *road) error {
 	r.recv = &receiver{t: t, road: r}
-	if r.name == FabricStream {
-		str, err := t.openStream(r.recv)
+	if r.name == FabricStream || r.name == FabricRelay {
+		detached := t.streamEnded
+		if r.name == FabricRelay {
+			detached = t.relayEnded
+		}
+		str, err := t.openStream(r.recv, detached)
 		if err == nil {
 			r.str, r.port = str, str
+			if r.name == FabricRelay {
+				r.addr = relayAddress
+			}
 		}
 		return err
 	}
@@ -125,7 +138,7 @@ func (t *Transport) openRoad(r *road) error {
 	return err
 }
 
-func (t *Transport) openStream(h fabric.Handler) (*stream.Port, error) {
+func (t *Transport) openStream(h fabric.Handler, detached func(fabric.MemberID, stream.Direction, error)) (*stream.Port, error) {
 	var queues [fabric.Lanes]stream.Queue
 	for l := range queues {
 		queues[l].Frames = streamQueueFrames
@@ -133,7 +146,7 @@ func (t *Transport) openStream(h fabric.Handler) (*stream.Port, error) {
 	return stream.New(stream.Config{
 		Queues: queues, RowInterval: rowInterval,
 		Self: t.member(), Incarnation: t.incarnation, TicketTimeout: t.cfg.TicketTimeout,
-		KeepAlive: min(t.cfg.ControlTimeout/keepAlivesPerTimeout, maxKeepAlive), Detached: t.streamEnded,
+		KeepAlive: min(t.cfg.ControlTimeout/keepAlivesPerTimeout, maxKeepAlive), Detached: detached,
 	}, h)
 }
 
@@ -149,6 +162,15 @@ func (t *Transport) streamEnded(id fabric.MemberID, d stream.Direction, why erro
 	}
 }
 
+// relayEnded: a control stream by way of others came to its end.
+func (t *Transport) relayEnded(id fabric.MemberID, _ stream.Direction, why error) {
+	if p := t.peer(types.ID(id)); p != nil && t.ctx.Err() == nil {
+		p.relay.poke()
+		t.lg.Info("control stream by way of another member ended", zap.String("local-member-id", t.ID.String()),
+			zap.String("remote-peer-id", p.id.String()), zap.Error(why))
+	}
+}
+
 func (t *Transport) closeRoads() {
 	for _, r := range t.roads {
 		if r.port != nil {
@@ -159,6 +181,14 @@ func (t *Transport) closeRoads() {
 
 func (t *Transport) stream() *road {
 	return t.roads[slices.IndexFunc(t.roads, func(r *road) bool { return r.name == FabricStream })]
+}
+
+// relayRoad is nil without relays.
+func (t *Transport) relayRoad() *road {
+	if r := t.roads[len(t.roads)-1]; r.name == FabricRelay && r.str != nil {
+		return r
+	}
+	return nil
 }
 
 // setGates lets side fabrics be used only while the peer URLs answer, unless

@@ -48,6 +48,11 @@ func (rp *rowPublisher) take(p *peer, m *raftpb.Message) bool {
 // toAll has the row go out to all members that a fabric reaches. publish has to
 // follow.
 func (rp *rowPublisher) toAll(t *Transport) {
+	rp.promptAll(t)
+	t.ordering.published()
+}
+
+func (rp *rowPublisher) promptAll(t *Transport) {
 	rp.mu.Lock()
 	defer rp.mu.Unlock()
 	for _, p := range *t.peers.Load() {
@@ -57,6 +62,13 @@ func (rp *rowPublisher) toAll(t *Transport) {
 		rp.promptOn(p.path.Load(), p.member)
 		if p.moved.within(settleTime) {
 			rp.promptOn(int32(t.stream().index), p.member)
+		}
+		if p.apart.Load() { // so that both notice when it is over
+			for _, r := range t.roads {
+				if r.port != nil && r.name != FabricRelay && p.isUp(r.index) {
+					rp.promptOn(int32(r.index), p.member)
+				}
+			}
 		}
 	}
 }
@@ -81,7 +93,8 @@ func (rp *rowPublisher) publish(t *Transport) {
 			continue
 		}
 		rp.version++
-		rp.sections = t.elections.appendSection(rp.writer.AppendSection(rp.sections[:0]))
+		// In the order of their ids.
+		rp.sections = t.elections.appendSection(t.ordering.appendSection(rp.writer.AppendSection(rp.sections[:0])))
 		row := fabric.Row{Owner: t.member(), Incarnation: t.incarnation, Version: rp.version, Sections: rp.sections}
 		err := t.roads[i].port.Publish(row, prompt)
 		rp.prompt[i] = prompt[:0]

@@ -8,6 +8,7 @@ import (
 	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/raft/v3/raftpb"
 
+	"github.com/raftdv/dv/barrier"
 	"github.com/raftdv/dv/fabric"
 )
 
@@ -19,6 +20,14 @@ type scratch struct {
 	bytes []byte // patches and bodies
 	roads []roadBatch
 	inner []*raftpb.Message
+	stamp fabric.Stamp // of the next frame; zero: frames have none
+}
+
+func (s *scratch) nextStamp() (now fabric.Stamp) {
+	if now = s.stamp; !now.IsZero() {
+		s.stamp = barrier.Next(now)
+	}
+	return now
 }
 
 // roadBatch is what goes out on one road.
@@ -30,7 +39,7 @@ type roadBatch struct {
 var scratches = sync.Pool{New: func() any { return new(scratch) }}
 
 func (s *scratch) reset(roads int) {
-	s.bytes = s.bytes[:0]
+	s.bytes, s.stamp = s.bytes[:0], fabric.Stamp{}
 	if cap(s.bytes) > maxKeptScratch {
 		s.bytes = nil
 	}
@@ -51,8 +60,10 @@ func (s *scratch) reset(roads int) {
 // What cannot be sent is reported to raft as unreachable.
 func (t *Transport) Send(msgs []*raftpb.Message) {
 	t.elections.sent(msgs)
+	t.ordering.sent(msgs)
 	s := scratches.Get().(*scratch)
 	s.reset(len(t.roads))
+	s.stamp = t.ordering.reserve(len(msgs))
 	for _, m := range msgs {
 		if m.GetTo() == 0 {
 			continue
@@ -91,6 +102,10 @@ func (p *peer) sort(s *scratch, m *raftpb.Message) {
 		p.sendSnapMessage(m)
 		return
 	}
+	if p.t.ordering.carries(m) {
+		p.metrics.sent(m.GetType(), formAgreed)
+		return
+	}
 	if p.speaksRows() && p.t.rows.take(p, m) {
 		p.metrics.sent(m.GetType(), formRow)
 		return
@@ -125,7 +140,7 @@ func (p *peer) sortFrame(s *scratch, m *raftpb.Message) {
 	if m.GetType() == raftpb.MsgApp && !asProto {
 		joinable = m
 	}
-	s.roads[r.index].add(p, joinable, fabric.Outgoing{Body: body, Class: class, Lane: lane}, patch)
+	s.roads[r.index].add(p, joinable, fabric.Outgoing{Body: body, Class: class, Lane: lane, Stamp: s.nextStamp()}, patch)
 	p.sentFrame(m, len(patch)+len(body))
 }
 

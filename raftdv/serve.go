@@ -58,6 +58,8 @@ func (t *Transport) serveBootstrap(w http.ResponseWriter, r *http.Request) {
 	case bad != nil:
 	case r.Header.Get(proveHeader) != "":
 		bad = t.acceptProof(w, p, theirs)
+	case r.Header.Get(viaHeader) != "":
+		bad = t.relays.serveVia(w, r, p, theirs)
 	default:
 		bad = t.upgrade(w, r, p, theirs)
 	}
@@ -143,6 +145,10 @@ func (t *Transport) upgrade(w http.ResponseWriter, r *http.Request, p *peer, the
 	if !proven && p.provenStreamAlive() {
 		return refuse(http.StatusConflict, "member %s is connected already and this dial does not prove that it comes from it: dial again after it was dialled", p.id)
 	}
+	relay := r.Header.Get(relayedHeader)
+	if relay != "" && t.cfg.NoRelays {
+		return refuse(http.StatusNotImplemented, "member %s takes no connections by way of others: it was told so", t.ID)
+	}
 	hj, ok := w.(http.Hijacker)
 	if !ok {
 		return refuse(http.StatusInternalServerError, "the server cannot hand over its connections: serve peers over HTTP/1.1")
@@ -165,7 +171,11 @@ func (t *Transport) upgrade(w http.ResponseWriter, r *http.Request, p *peer, the
 	s := controlStream{theirs: theirs, proven: proven, tls: usesTLS(t.URLs)}
 	s.tlsState, s.sealed = tlsState(conn)
 	s.secret, s.noSide = s.deriveSecret(priv, r.Header.Get(helloHeader), ours.encode())
-	p.attachOutgoing(conn, buffered(rw.Reader), s)
+	if relay != "" {
+		p.attachRelayed(conn, buffered(rw.Reader), s)
+	} else {
+		p.attachOutgoing(conn, buffered(rw.Reader), s)
+	}
 	return nil
 }
 
@@ -183,13 +193,18 @@ func dropBody(conn net.Conn, r *bufio.Reader, length int64) error {
 	return conn.SetReadDeadline(time.Time{})
 }
 
+// answerUpgrade says that the connection is taken over; ours is nil for a tunnel.
 func (t *Transport) answerUpgrade(conn net.Conn, rw *bufio.ReadWriter, ours *hello) error {
 	if err := conn.SetWriteDeadline(time.Now().Add(upgradeTimeout)); err != nil {
 		return err
 	}
 	fmt.Fprintf(rw, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: %s\r\nConnection: Upgrade\r\n", upgradeToken)
 	fmt.Fprintf(rw, "X-Etcd-Cluster-ID: %s\r\nX-Server-Version: %s\r\n", t.ClusterID, version.Version)
-	fmt.Fprintf(rw, "%s: %d-%d\r\n%s: %s\r\n\r\n", versionHeader, wireMin, wireMax, helloHeader, ours.encode())
+	fmt.Fprintf(rw, "%s: %d-%d\r\n", versionHeader, wireMin, wireMax)
+	if ours != nil {
+		fmt.Fprintf(rw, "%s: %s\r\n", helloHeader, ours.encode())
+	}
+	fmt.Fprint(rw, "\r\n")
 	if err := rw.Flush(); err != nil {
 		return err
 	}

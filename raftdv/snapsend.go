@@ -229,7 +229,7 @@ func (s *sendTransfer) sendFrame(h snapHeader, body []byte) bool {
 	}
 	err := r.port.Send([]fabric.Outgoing{{
 		To: []fabric.MemberID{s.p.member}, Patch: [][]byte{appendSnapPatch(nil, h, body)}, Body: body,
-		Lane: fabric.LaneBulk, Class: fabric.ClassFIFO, Ticket: s.id,
+		Lane: fabric.LaneBulk, Class: fabric.ClassFIFO, Ticket: s.id, Stamp: s.p.t.ordering.reserve(1),
 	}})
 	return err == nil
 }

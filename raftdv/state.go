@@ -32,7 +32,10 @@ type State struct {
 	Fabrics         []FabricState `json:"fabrics"`
 	// Elections is absent where nobody tells the transport who the members are.
 	Elections *ElectionState `json:"elections,omitempty"`
-	Peers     []PeerState    `json:"peers"`
+	Order     *OrderState    `json:"order,omitempty"`
+	// Relays is absent where they are switched off.
+	Relays *RelayState `json:"relays,omitempty"`
+	Peers  []PeerState `json:"peers"`
 }
 
 // ElectionState is what a member knows of elections.
@@ -59,6 +62,15 @@ type ElectionState struct {
 	Elections       uint64        `json:"elections"`
 	FalseSuspicions uint64        `json:"false_suspicions"`
 	Last            *LastElection `json:"last,omitempty"`
+}
+
+// RelayState is what a member relays for others.
+type RelayState struct {
+	// Open counts the connections that it keeps now, Made those since its start, Bytes
+	// what those that have ended passed on.
+	Open  int    `json:"open"`
+	Made  uint64 `json:"made"`
+	Bytes uint64 `json:"bytes"`
 }
 
 // FabricState is one fabric of a member.
@@ -93,6 +105,12 @@ type PeerState struct {
 	// the pauses that were observed), or its connection was closed.
 	Suspected    bool    `json:"suspected"`
 	SuspectAfter float64 `json:"suspect_after_ms"`
+	// Linked: this member and the peer hear each other without a relay.
+	Linked bool `json:"linked"`
+	// Relay is the member by which the peer is reached, or was asked for, "" if none is.
+	Relay string `json:"relay,omitempty"`
+	// RelayError is why the last relay could not be had.
+	RelayError string `json:"relay_error,omitempty"`
 	// ElectionMode is what the peer says of its arbiter.
 	ElectionMode string          `json:"election_mode,omitempty"`
 	Links        []PeerLinkState `json:"links"`
@@ -130,7 +148,7 @@ func (f Feature) Names() []string {
 	for _, n := range []struct {
 		bit  Feature
 		name string
-	}{{FeatureRowAcks, "row-acks"}, {FeatureSnapshots, "snapshots"}, {FeatureElections, "elections"}} {
+	}{{FeatureRowAcks, "row-acks"}, {FeatureSnapshots, "snapshots"}, {FeatureElections, "elections"}, {FeatureRelays, "relays"}} {
 		if f&n.bit != 0 {
 			names = append(names, n.name)
 			f &^= n.bit
@@ -176,6 +194,10 @@ func (t *Transport) State() State {
 		s.Peers = append(s.Peers, p.state(links))
 	}
 	t.elections.describe(&s)
+	t.ordering.describe(&s)
+	if !t.cfg.NoRelays {
+		s.Relays = &RelayState{t.relays.count(), t.relays.opened.Load(), t.relays.bytes.Load()}
+	}
 	return s
 }
 
@@ -188,6 +210,12 @@ func (p *peer) state(links []map[fabric.MemberID]fabric.LinkStats) PeerState {
 		s.ActiveSince = &since
 	}
 	s.Proven = p.provenStreamAlive()
+	p.relay.mu.Lock()
+	if open(p.relay.done) {
+		s.Relay = p.relay.via.String()
+	}
+	s.RelayError = errorText(p.relay.err)
+	p.relay.mu.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s.Wire, s.DialError, s.SideError = p.wire, p.dialErr, errorText(p.sideErr)

@@ -75,6 +75,8 @@ type Transport struct {
 	metrics     *transportMetrics
 	transfers   transfers
 	elections   elections
+	ordering    ordering
+	relays      relays
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -125,6 +127,7 @@ func (t *Transport) Start() error {
 	if err := t.elections.init(t); err != nil {
 		return fmt.Errorf("raftdv: %w", err)
 	}
+	t.ordering.init(t)
 	if err := t.startInner(); err != nil {
 		return err
 	}
@@ -140,7 +143,9 @@ func (t *Transport) Start() error {
 		return fmt.Errorf("raftdv: %w", err)
 	}
 	t.rows.init(t)
+	t.relays.init(t)
 	t.wg.Go(t.watch)
+	t.ordering.start()
 	t.elections.start()
 	register(t)
 	return nil
@@ -180,6 +185,7 @@ func (t *Transport) Stop() {
 		p.cancel()
 	}
 	t.transfers.stop()
+	t.relays.stop()
 	t.closeRoads()
 	for _, p := range peers {
 		p.stop()
@@ -246,6 +252,7 @@ func (t *Transport) removePeer(id types.ID) {
 	if p != nil {
 		t.replacePeers(func(peers map[types.ID]*peer) { delete(peers, id) })
 		p.cancel()
+		t.relays.cut(id)
 		for _, r := range t.roads {
 			r.removePeer(p.member)
 		}
@@ -342,6 +349,9 @@ func (t *Transport) MendPeer(id types.ID) {
 // member that is cut off to be alive.
 func (p *peer) pause(on bool) {
 	p.paused.Store(on)
+	if on {
+		p.t.relays.cut(p.id)
+	}
 	for _, r := range p.t.roads {
 		if w, ok := r.port.(fabric.RowWithholder); ok {
 			w.WithholdRow(p.member, on)

@@ -14,15 +14,16 @@ func newBenchCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Compare the transport with rafthttp, and etcd-dv with etcd",
-		Long: `Bench measures four things, each beside what it would replace, in turn and in
+		Long: `Bench measures five things, each beside what it would replace, in turn and in
 one run: messages between members without raft behind them (transport), raft
-groups (raft), whole clusters with their clients (etcd), and how long clusters
-refuse writes when their leader fails (failover). What is reported is ratios with their 95% bootstrap intervals; an interval that holds 1 shows no
+groups (raft), whole clusters with their clients (etcd), how long clusters refuse
+writes when their leader fails (failover), and what they still write while links are
+cut (partition). What is reported is ratios with their 95% bootstrap intervals; an interval that holds 1 shows no
 difference. docs/performance.md says how it is done and what it cannot say.`,
 		Args: cobra.NoArgs, // else a name that is no command prints this help and succeeds
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newBenchTransportCmd(), newBenchRaftCmd(), newBenchEtcdCmd(), newBenchFailoverCmd())
+	cmd.AddCommand(newBenchTransportCmd(), newBenchRaftCmd(), newBenchEtcdCmd(), newBenchFailoverCmd(), newBenchPartitionCmd())
 	return cmd
 }
 

@@ -45,7 +45,7 @@ func writeMember(w io.Writer, endpoint string, s *raftdv.State, now time.Time) e
 	for _, f := range s.Fabrics {
 		fmt.Fprintf(w, "  fabric %s: %s\n", f.Name, fabricText(f))
 	}
-	for _, line := range electionText(s, now) {
+	for _, line := range slices.Concat(electionText(s, now), orderText(s)) {
 		fmt.Fprintf(w, "  %s\n", line)
 	}
 	if len(s.Peers) == 0 {
@@ -146,6 +146,34 @@ func electionText(s *raftdv.State, now time.Time) (lines []string) {
 	return lines
 }
 
+// orderText says which view the member is in, and what it relays.
+func orderText(s *raftdv.State) (lines []string) {
+	if o := s.Order; o != nil {
+		first := "delivery " + o.Delivery
+		switch {
+		case o.Why != "":
+			first += "; in no view: " + o.Why
+		case o.Changing:
+			first += fmt.Sprintf("; view %d is about to change", o.View)
+		case !o.Member:
+			first += fmt.Sprintf("; not a member of view %d (%s): waits to join the next", o.View, strings.Join(o.Members, ", "))
+		default:
+			first += fmt.Sprintf("; view %d of %s, %d messages agreed in it", o.View, strings.Join(o.Members, ", "), o.InView)
+		}
+		if o.Mixed != "" {
+			first += "; nothing is sent in agreed order: " + o.Mixed
+		}
+		lines = append(lines, first)
+		if o.Error != "" {
+			lines = append(lines, "views: "+o.Error)
+		}
+	}
+	if r := s.Relays; r != nil && r.Made > 0 {
+		lines = append(lines, fmt.Sprintf("relays %d connections for others, %d since its start", r.Open, r.Made))
+	}
+	return lines
+}
+
 func rounds(n int) string {
 	if n == 1 {
 		return "1 round"
@@ -197,10 +225,16 @@ func peerNotes(s *raftdv.State, p *raftdv.PeerState) (notes []string) {
 	// Fabrics are listed best first: only what comes before the path matters.
 	best := slices.IndexFunc(s.Fabrics, func(f raftdv.FabricState) bool { return f.Name == p.Path })
 	for i, f := range s.Fabrics {
-		if i == best {
+		if i == best || f.Name == raftdv.FabricRelay {
 			break
 		}
 		notes = append(notes, fmt.Sprintf("%s is not used: %s", f.Name, whyNot(f, p)))
+	}
+	if p.Relay != "" {
+		notes = append(notes, "its messages come by way of "+p.Relay)
+	}
+	if p.RelayError != "" && !p.Linked {
+		notes = append(notes, "nobody relays its messages: "+p.RelayError)
 	}
 	if p.DialError != "" {
 		notes = append(notes, "no control stream to "+strings.Join(p.URLs, ", ")+": "+p.DialError)

@@ -22,7 +22,33 @@ func FromState(s *raftdv.State) *adminpb.MemberStatus {
 		m.Peers = append(m.Peers, fromPeer(&s.Peers[i]))
 	}
 	m.Elections = fromElections(s.Elections)
+	m.Order = fromOrder(s.Order)
+	if r := s.Relays; r != nil {
+		m.Relays = &adminpb.RelayStatus{Open: int64(r.Open), Made: r.Made, Bytes: r.Bytes}
+	}
 	return m
+}
+
+func fromOrder(o *raftdv.OrderState) *adminpb.OrderStatus {
+	if o == nil {
+		return nil
+	}
+	return &adminpb.OrderStatus{
+		Delivery: o.Delivery, Why: o.Why, Mixed: o.Mixed, View: o.View, Members: o.Members, Member: o.Member, Changing: o.Changing,
+		Views: o.Views, Left: o.Left, Sent: o.Sent, Delivered: o.Delivered, NotSent: o.NotSent, InView: o.InView, Digest: o.Digest,
+		Faults: o.Faults, Ahead: o.Ahead, Error: o.Error,
+	}
+}
+
+func toOrder(m *adminpb.OrderStatus) *raftdv.OrderState {
+	if m == nil {
+		return nil
+	}
+	return &raftdv.OrderState{
+		Delivery: m.GetDelivery(), Why: m.GetWhy(), Mixed: m.GetMixed(), View: m.GetView(), Members: list(m.GetMembers()), Member: m.GetMember(),
+		Changing: m.GetChanging(), Views: m.GetViews(), Left: m.GetLeft(), Sent: m.GetSent(), Delivered: m.GetDelivered(), NotSent: m.GetNotSent(),
+		InView: m.GetInView(), Digest: m.GetDigest(), Faults: m.GetFaults(), Ahead: m.GetAhead(), Error: m.GetError(),
+	}
 }
 
 func fromElections(e *raftdv.ElectionState) *adminpb.ElectionStatus {
@@ -65,6 +91,7 @@ func fromPeer(p *raftdv.PeerState) *adminpb.PeerStatus {
 		Member: p.Member, Urls: p.URLs, Path: p.Path, Paused: p.Paused, Incarnation: p.Incarnation, Wire: int32(p.Wire),
 		Features: p.Features, Proven: p.Proven, Sealed: p.Sealed, DialError: p.DialError, SideError: p.SideError,
 		Suspected: p.Suspected, SuspectAfterMs: p.SuspectAfter, ElectionMode: p.ElectionMode,
+		Linked: p.Linked, Relay: p.Relay, RelayError: p.RelayError,
 	}
 	if p.ActiveSince != nil {
 		m.ActiveSince = timestamppb.New(*p.ActiveSince)
@@ -100,6 +127,10 @@ func ToState(m *adminpb.MemberStatus) raftdv.State {
 		s.Peers = append(s.Peers, toPeer(p))
 	}
 	s.Elections = toElections(m.GetElections())
+	s.Order = toOrder(m.GetOrder())
+	if r := m.GetRelays(); r != nil {
+		s.Relays = &raftdv.RelayState{Open: int(r.GetOpen()), Made: r.GetMade(), Bytes: r.GetBytes()}
+	}
 	return s
 }
 
@@ -109,6 +140,7 @@ func toPeer(m *adminpb.PeerStatus) raftdv.PeerState {
 		Incarnation: m.GetIncarnation(), Wire: int(m.GetWire()), Features: m.GetFeatures(), Proven: m.GetProven(), Sealed: m.GetSealed(),
 		DialError: m.GetDialError(), SideError: m.GetSideError(), Links: []raftdv.PeerLinkState{},
 		Suspected: m.GetSuspected(), SuspectAfter: m.GetSuspectAfterMs(), ElectionMode: m.GetElectionMode(),
+		Linked: m.GetLinked(), Relay: m.GetRelay(), RelayError: m.GetRelayError(),
 	}
 	for _, l := range m.GetLinks() {
 		link := raftdv.PeerLinkState{
@@ -155,12 +187,14 @@ func FromEvent(e *raftdv.Event) *adminpb.Event {
 			Kind: e.Election.Kind, Term: e.Election.Term, Attempt: int64(e.Election.Attempt), Reason: e.Election.Reason,
 			TookMs: e.Election.Took, DetectionMs: e.Election.Detection,
 		}}
+	case e.View != nil:
+		m.What = &adminpb.Event_View{View: &adminpb.ViewEvent{Number: e.View.Number, Members: e.View.Members, Member: e.View.Member, Stayed: e.View.Stayed}}
 	}
 	return m
 }
 
 // ToEvent is the inverse of FromEvent. Of an event of a kind that is not known
-// here Path, Link, Activity and Election are nil.
+// here Path, Link, Activity, Election and View are nil.
 func ToEvent(m *adminpb.Event) raftdv.Event {
 	e := raftdv.Event{Number: m.GetNumber(), Time: m.GetTime().AsTime(), Member: m.GetMember(), Peer: m.GetPeer()}
 	switch what := m.GetWhat().(type) {
@@ -175,6 +209,8 @@ func ToEvent(m *adminpb.Event) raftdv.Event {
 			Kind: what.Election.GetKind(), Term: what.Election.GetTerm(), Attempt: int(what.Election.GetAttempt()), Reason: what.Election.GetReason(),
 			Took: what.Election.GetTookMs(), Detection: what.Election.GetDetectionMs(),
 		}
+	case *adminpb.Event_View:
+		e.View = &raftdv.ViewEvent{Number: what.View.GetNumber(), Members: what.View.GetMembers(), Member: what.View.GetMember(), Stayed: what.View.GetStayed()}
 	}
 	return e
 }

@@ -121,7 +121,7 @@ func (a *Arbiter) SetMode(now time.Duration, m Mode) {
 // it with Stock set.
 func (a *Arbiter) SetMembers(now time.Duration, m Members) (err error) {
 	a.begin(now)
-	m = Members{slices.Clone(m.Voters), slices.Clone(m.Outgoing), slices.Clone(m.Learners), m.Stock}
+	m = Members{slices.Clone(m.Voters), slices.Clone(m.Outgoing), slices.Clone(m.Learners), m.Epoch, m.Stock}
 	ids := slices.Concat(m.Voters, m.Outgoing, m.Learners)
 	slices.Sort(ids)
 	ids = slices.Compact(ids)

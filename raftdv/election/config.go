@@ -175,6 +175,10 @@ type Members struct {
 	Outgoing []fabric.MemberID
 	// Learners do not count in any majority.
 	Learners []fabric.MemberID
+	// Epoch rises with each change, and is the same at all members for the same
+	// configuration, as the index of the entry that made it is. 0: it is not known.
+	// Elections do without it, views do not.
+	Epoch uint64
 	// Stock: a voter does not speak rows. The arbiter is off then, since such a
 	// member neither endorses nor holds back.
 	Stock bool

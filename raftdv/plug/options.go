@@ -18,8 +18,9 @@ const (
 	flagPrefix = "dv-"
 	// EnvPrefix starts the name of every variable that this package reads.
 	EnvPrefix = "ETCD_DV_"
-	// electionsName is the one option that can be on.
+	// electionsName and relaysName are the options that can be on.
 	electionsName = "elections"
+	relaysName    = "relays"
 	// fileKey is the top-level key of the configuration file.
 	fileKey = "dv"
 	// listenKey is etcd's own.
@@ -58,6 +59,15 @@ var options = []option{
 	{electionsName, "off|observe|on", string(defaultElections),
 		"on: elections are arbitrated and end in at most three rounds, while all voters have this transport; observe: only say what would be done; off: raft's own.",
 		func(s *Settings, v string) error { s.Elections = Elections(v); return nil }},
+	{"delivery", "auto|agreed", raftdv.DeliveryAuto.String(),
+		"auto: raft's messages never wait for the agreed order, copies of those that decide elections travel in it; agreed: all of them travel in it, for experiments.",
+		func(s *Settings, v string) error { s.Delivery = v; return nil }},
+	{relaysName, "on|off", string(SwitchOn),
+		"on: members that cannot reach each other do so by way of members that can; off: they do not, and this one passes on nothing.",
+		func(s *Settings, v string) error { s.Relays = Switch(v); return nil }},
+	{"beat", "duration", defaultBeat.String(),
+		"How often a member gives a sign of life at least while a view changes or agreed messages are under way.",
+		func(s *Settings, v string) error { return setDuration(&s.Beat, v) }},
 	{"control-timeout", "duration", defaultControlTimeout.String(),
 		"Silence of the peer URL after which side fabrics are given up.",
 		func(s *Settings, v string) error { return setDuration(&s.ControlTimeout, v) }},
@@ -205,8 +215,8 @@ func scalar(name string, v any) (string, error) {
 		switch {
 		case !v:
 			return string(Off), nil
-		case name == electionsName:
-			return string(ElectionsOn), nil
+		case name == electionsName || name == relaysName:
+			return string(SwitchOn), nil
 		}
 	case []any:
 		var parts []string

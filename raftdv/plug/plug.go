@@ -100,6 +100,9 @@ func New(cfg config.ServerConfig, stock *rafthttp.Transport) Transport {
 // incarnations rise.
 const incarnationFile = "dv-incarnation"
 
+// viewFile keeps its votes on views there.
+const viewFile = "dv-view"
+
 func choose(s Settings, cfg config.ServerConfig, stock *rafthttp.Transport) Transport {
 	s = s.WithDefaults()
 	if s.Mode != Off {
@@ -118,6 +121,10 @@ func replace(s Settings, cfg config.ServerConfig, stock *rafthttp.Transport) *ra
 	if err != nil {
 		panic("raftdv: " + err.Error()) // settings were validated
 	}
+	delivery, err := raftdv.ParseDelivery(s.Delivery)
+	if err != nil {
+		panic("raftdv: " + err.Error())
+	}
 	return &raftdv.Transport{
 		Logger: stock.Logger, DialTimeout: stock.DialTimeout, DialRetryFrequency: stock.DialRetryFrequency, TLSInfo: stock.TLSInfo,
 		ID: stock.ID, URLs: stock.URLs, ClusterID: stock.ClusterID, Raft: stock.Raft, Snapshotter: stock.Snapshotter,
@@ -126,7 +133,8 @@ func replace(s Settings, cfg config.ServerConfig, stock *rafthttp.Transport) *ra
 			Require: s.Mode == Require, Fabrics: s.Fabrics, ShmDir: s.ShmDir, ListenUDP: s.ListenUDP, AdvertiseUDP: s.AdvertiseUDP,
 			PeerListener: s.peerListener, TrustFabric: s.Liveness == Fabric, ControlTimeout: s.ControlTimeout,
 			IncarnationFile: filepath.Join(cfg.MemberDir(), incarnationFile),
-			Elections:       mode, Members: membersOf(stock.Raft), PreVote: cfg.PreVote, CheckQuorum: true,
+			ViewFile:        filepath.Join(cfg.MemberDir(), viewFile), Delivery: delivery, Beat: s.Beat, NoRelays: s.Relays == SwitchOff,
+			Elections: mode, Members: membersOf(stock.Raft), PreVote: cfg.PreVote, CheckQuorum: true,
 			ElectionTimeout: time.Duration(cfg.ElectionTicks) * time.Duration(cfg.TickMs) * time.Millisecond,
 		},
 	}

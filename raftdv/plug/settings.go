@@ -49,7 +49,19 @@ const (
 	defaultElections = ElectionsOn
 )
 
+// A Switch is on or off.
+type Switch string
+
+// The positions of a Switch.
 const (
+	SwitchOn  Switch = "on"
+	SwitchOff Switch = "off"
+)
+
+const (
+	defaultBeat           = 10 * time.Millisecond
+	minBeat               = time.Millisecond
+	maxBeat               = 16 * time.Millisecond
 	defaultControlTimeout = time.Second
 	minControlTimeout     = 100 * time.Millisecond
 	maxControlTimeout     = time.Minute
@@ -79,6 +91,15 @@ type Settings struct {
 	Liveness Liveness
 	// Elections: default on. See election.Mode.
 	Elections Elections
+	// Delivery says what of raft's traffic travels in the agreed order: "auto" or
+	// "agreed". Default auto. See raftdv.Delivery.
+	Delivery string
+	// Relays says whether members that cannot reach each other do so by others.
+	// Default on.
+	Relays Switch
+	// Beat is how often a member publishes its row at least while agreed frames are
+	// under way or a view changes. Default 10ms.
+	Beat time.Duration
 	// ControlTimeout is how long a control stream may be silent before side
 	// fabrics are given up for it. Default 1s.
 	ControlTimeout time.Duration
@@ -115,6 +136,15 @@ func (s Settings) WithDefaults() Settings {
 	if s.Elections == "" {
 		s.Elections = defaultElections
 	}
+	if s.Delivery == "" {
+		s.Delivery = raftdv.DeliveryAuto.String()
+	}
+	if s.Relays == "" {
+		s.Relays = SwitchOn
+	}
+	if s.Beat == 0 {
+		s.Beat = defaultBeat
+	}
 	if s.ControlTimeout == 0 {
 		s.ControlTimeout = defaultControlTimeout
 	}
@@ -134,6 +164,9 @@ func (s Settings) Validate() error {
 		oneOf("dv-liveness", s.Liveness, PeerURL, Fabric),
 		s.livenessBacked(),
 		oneOf("dv-elections", s.Elections, ElectionsOff, ElectionsObserve, ElectionsOn),
+		oneOf("dv-delivery", s.Delivery, raftdv.DeliveryAuto.String(), raftdv.DeliveryAgreed.String()),
+		oneOf("dv-relays", s.Relays, SwitchOn, SwitchOff),
+		within("dv-beat", s.Beat, minBeat, maxBeat),
 		within("dv-control-timeout", s.ControlTimeout, minControlTimeout, maxControlTimeout),
 	)
 }

@@ -140,6 +140,8 @@ type MemberStatus struct {
 	Peers   []*PeerStatus   `protobuf:"bytes,11,rep,name=peers,proto3" json:"peers,omitempty"`
 	// Absent where the transport does not know the voters.
 	Elections     *ElectionStatus `protobuf:"bytes,12,opt,name=elections,proto3" json:"elections,omitempty"`
+	Order         *OrderStatus    `protobuf:"bytes,13,opt,name=order,proto3" json:"order,omitempty"`
+	Relays        *RelayStatus    `protobuf:"bytes,14,opt,name=relays,proto3" json:"relays,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -258,6 +260,269 @@ func (x *MemberStatus) GetElections() *ElectionStatus {
 	return nil
 }
 
+func (x *MemberStatus) GetOrder() *OrderStatus {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+func (x *MemberStatus) GetRelays() *RelayStatus {
+	if x != nil {
+		return x.Relays
+	}
+	return nil
+}
+
+// What a member knows of views and of the agreed order.
+type OrderStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "auto" or "agreed".
+	Delivery string `protobuf:"bytes,1,opt,name=delivery,proto3" json:"delivery,omitempty"`
+	// Why the member takes part in no view; empty if it could.
+	Why string `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
+	// Why nothing is sent in agreed order; empty if it could be.
+	Mixed string `protobuf:"bytes,3,opt,name=mixed,proto3" json:"mixed,omitempty"`
+	// The newest view that is known, and its members.
+	View    uint64   `protobuf:"varint,4,opt,name=view,proto3" json:"view,omitempty"`
+	Members []string `protobuf:"bytes,5,rep,name=members,proto3" json:"members,omitempty"`
+	// The member belongs to it.
+	Member bool `protobuf:"varint,6,opt,name=member,proto3" json:"member,omitempty"`
+	// The next one is being made.
+	Changing bool `protobuf:"varint,7,opt,name=changing,proto3" json:"changing,omitempty"`
+	// Views that were installed here, and times that the member had to begin anew.
+	Views uint64 `protobuf:"varint,8,opt,name=views,proto3" json:"views,omitempty"`
+	Left  uint64 `protobuf:"varint,9,opt,name=left,proto3" json:"left,omitempty"`
+	// Agreed frames.
+	Sent      uint64 `protobuf:"varint,10,opt,name=sent,proto3" json:"sent,omitempty"`
+	Delivered uint64 `protobuf:"varint,11,opt,name=delivered,proto3" json:"delivered,omitempty"`
+	// Those that could not be sent, by reason.
+	NotSent map[string]uint64 `protobuf:"bytes,12,rep,name=not_sent,json=notSent,proto3" json:"not_sent,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// Delivered in this view, and a digest of what and in which order: the same at all
+	// members with the same number.
+	InView uint64 `protobuf:"varint,13,opt,name=in_view,json=inView,proto3" json:"in_view,omitempty"`
+	Digest string `protobuf:"bytes,14,opt,name=digest,proto3" json:"digest,omitempty"`
+	// What peers did against the rules, and stamps of theirs that were too far ahead.
+	Faults uint64 `protobuf:"varint,15,opt,name=faults,proto3" json:"faults,omitempty"`
+	Ahead  uint64 `protobuf:"varint,16,opt,name=ahead,proto3" json:"ahead,omitempty"`
+	// Why votes on views cannot be written, or a configuration was refused.
+	Error         string `protobuf:"bytes,17,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OrderStatus) Reset() {
+	*x = OrderStatus{}
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OrderStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OrderStatus) ProtoMessage() {}
+
+func (x *OrderStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OrderStatus.ProtoReflect.Descriptor instead.
+func (*OrderStatus) Descriptor() ([]byte, []int) {
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *OrderStatus) GetDelivery() string {
+	if x != nil {
+		return x.Delivery
+	}
+	return ""
+}
+
+func (x *OrderStatus) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *OrderStatus) GetMixed() string {
+	if x != nil {
+		return x.Mixed
+	}
+	return ""
+}
+
+func (x *OrderStatus) GetView() uint64 {
+	if x != nil {
+		return x.View
+	}
+	return 0
+}
+
+func (x *OrderStatus) GetMembers() []string {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *OrderStatus) GetMember() bool {
+	if x != nil {
+		return x.Member
+	}
+	return false
+}
+
+func (x *OrderStatus) GetChanging() bool {
+	if x != nil {
+		return x.Changing
+	}
+	return false
+}
+
+func (x *OrderStatus) GetViews() uint64 {
+	if x != nil {
+		return x.Views
+	}
+	return 0
+}
+
+func (x *OrderStatus) GetLeft() uint64 {
+	if x != nil {
+		return x.Left
+	}
+	return 0
+}
+
+func (x *OrderStatus) GetSent() uint64 {
+	if x != nil {
+		return x.Sent
+	}
+	return 0
+}
+
+func (x *OrderStatus) GetDelivered() uint64 {
+	if x != nil {
+		return x.Delivered
+	}
+	return 0
+}
+
+func (x *OrderStatus) GetNotSent() map[string]uint64 {
+	if x != nil {
+		return x.NotSent
+	}
+	return nil
+}
+
+func (x *OrderStatus) GetInView() uint64 {
+	if x != nil {
+		return x.InView
+	}
+	return 0
+}
+
+func (x *OrderStatus) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *OrderStatus) GetFaults() uint64 {
+	if x != nil {
+		return x.Faults
+	}
+	return 0
+}
+
+func (x *OrderStatus) GetAhead() uint64 {
+	if x != nil {
+		return x.Ahead
+	}
+	return 0
+}
+
+func (x *OrderStatus) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+// What a member relays for others.
+type RelayStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Connections that are open now, and that were made since the start.
+	Open int64  `protobuf:"varint,1,opt,name=open,proto3" json:"open,omitempty"`
+	Made uint64 `protobuf:"varint,2,opt,name=made,proto3" json:"made,omitempty"`
+	// Bytes passed on by those that have ended.
+	Bytes         uint64 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RelayStatus) Reset() {
+	*x = RelayStatus{}
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RelayStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RelayStatus) ProtoMessage() {}
+
+func (x *RelayStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RelayStatus.ProtoReflect.Descriptor instead.
+func (*RelayStatus) Descriptor() ([]byte, []int) {
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RelayStatus) GetOpen() int64 {
+	if x != nil {
+		return x.Open
+	}
+	return 0
+}
+
+func (x *RelayStatus) GetMade() uint64 {
+	if x != nil {
+		return x.Made
+	}
+	return 0
+}
+
+func (x *RelayStatus) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
 // What a member knows of elections.
 type ElectionStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -292,7 +557,7 @@ type ElectionStatus struct {
 
 func (x *ElectionStatus) Reset() {
 	*x = ElectionStatus{}
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[3]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -304,7 +569,7 @@ func (x *ElectionStatus) String() string {
 func (*ElectionStatus) ProtoMessage() {}
 
 func (x *ElectionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[3]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -317,7 +582,7 @@ func (x *ElectionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ElectionStatus.ProtoReflect.Descriptor instead.
 func (*ElectionStatus) Descriptor() ([]byte, []int) {
-	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{3}
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ElectionStatus) GetMode() string {
@@ -434,7 +699,7 @@ type LastElection struct {
 
 func (x *LastElection) Reset() {
 	*x = LastElection{}
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[4]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -446,7 +711,7 @@ func (x *LastElection) String() string {
 func (*LastElection) ProtoMessage() {}
 
 func (x *LastElection) ProtoReflect() protoreflect.Message {
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[4]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -459,7 +724,7 @@ func (x *LastElection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LastElection.ProtoReflect.Descriptor instead.
 func (*LastElection) Descriptor() ([]byte, []int) {
-	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{4}
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *LastElection) GetEnded() *timestamppb.Timestamp {
@@ -540,7 +805,7 @@ type FabricStatus struct {
 
 func (x *FabricStatus) Reset() {
 	*x = FabricStatus{}
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[5]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -552,7 +817,7 @@ func (x *FabricStatus) String() string {
 func (*FabricStatus) ProtoMessage() {}
 
 func (x *FabricStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[5]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -565,7 +830,7 @@ func (x *FabricStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FabricStatus.ProtoReflect.Descriptor instead.
 func (*FabricStatus) Descriptor() ([]byte, []int) {
-	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{5}
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *FabricStatus) GetName() string {
@@ -624,14 +889,20 @@ type PeerStatus struct {
 	// As adapted to the pauses that were observed.
 	SuspectAfterMs float64 `protobuf:"fixed64,15,opt,name=suspect_after_ms,json=suspectAfterMs,proto3" json:"suspect_after_ms,omitempty"`
 	// What the peer says of its arbiter: "off", "observe" or "on".
-	ElectionMode  string `protobuf:"bytes,16,opt,name=election_mode,json=electionMode,proto3" json:"election_mode,omitempty"`
+	ElectionMode string `protobuf:"bytes,16,opt,name=election_mode,json=electionMode,proto3" json:"election_mode,omitempty"`
+	// The member and the peer hear each other without a relay.
+	Linked bool `protobuf:"varint,17,opt,name=linked,proto3" json:"linked,omitempty"`
+	// The member by which the peer's messages come; empty if they come directly.
+	Relay string `protobuf:"bytes,18,opt,name=relay,proto3" json:"relay,omitempty"`
+	// Why the last relay could not be had.
+	RelayError    string `protobuf:"bytes,19,opt,name=relay_error,json=relayError,proto3" json:"relay_error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PeerStatus) Reset() {
 	*x = PeerStatus{}
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[6]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -643,7 +914,7 @@ func (x *PeerStatus) String() string {
 func (*PeerStatus) ProtoMessage() {}
 
 func (x *PeerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[6]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -656,7 +927,7 @@ func (x *PeerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerStatus.ProtoReflect.Descriptor instead.
 func (*PeerStatus) Descriptor() ([]byte, []int) {
-	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{6}
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PeerStatus) GetMember() string {
@@ -771,6 +1042,27 @@ func (x *PeerStatus) GetElectionMode() string {
 	return ""
 }
 
+func (x *PeerStatus) GetLinked() bool {
+	if x != nil {
+		return x.Linked
+	}
+	return false
+}
+
+func (x *PeerStatus) GetRelay() string {
+	if x != nil {
+		return x.Relay
+	}
+	return ""
+}
+
+func (x *PeerStatus) GetRelayError() string {
+	if x != nil {
+		return x.RelayError
+	}
+	return ""
+}
+
 // A peer's link on one fabric. Counters begin when the fabric was opened.
 type LinkStatus struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -791,7 +1083,7 @@ type LinkStatus struct {
 
 func (x *LinkStatus) Reset() {
 	*x = LinkStatus{}
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[7]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -803,7 +1095,7 @@ func (x *LinkStatus) String() string {
 func (*LinkStatus) ProtoMessage() {}
 
 func (x *LinkStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[7]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -816,7 +1108,7 @@ func (x *LinkStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkStatus.ProtoReflect.Descriptor instead.
 func (*LinkStatus) Descriptor() ([]byte, []int) {
-	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{7}
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *LinkStatus) GetFabric() string {
@@ -901,7 +1193,7 @@ type LaneStatus struct {
 
 func (x *LaneStatus) Reset() {
 	*x = LaneStatus{}
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[8]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -913,7 +1205,7 @@ func (x *LaneStatus) String() string {
 func (*LaneStatus) ProtoMessage() {}
 
 func (x *LaneStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[8]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -926,7 +1218,7 @@ func (x *LaneStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneStatus.ProtoReflect.Descriptor instead.
 func (*LaneStatus) Descriptor() ([]byte, []int) {
-	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{8}
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *LaneStatus) GetLane() string {
@@ -995,7 +1287,7 @@ type SetElectionsRequest struct {
 
 func (x *SetElectionsRequest) Reset() {
 	*x = SetElectionsRequest{}
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[9]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1007,7 +1299,7 @@ func (x *SetElectionsRequest) String() string {
 func (*SetElectionsRequest) ProtoMessage() {}
 
 func (x *SetElectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[9]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1020,7 +1312,7 @@ func (x *SetElectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetElectionsRequest.ProtoReflect.Descriptor instead.
 func (*SetElectionsRequest) Descriptor() ([]byte, []int) {
-	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{9}
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SetElectionsRequest) GetMode() string {
@@ -1040,7 +1332,7 @@ type SetElectionsResponse struct {
 
 func (x *SetElectionsResponse) Reset() {
 	*x = SetElectionsResponse{}
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[10]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1052,7 +1344,7 @@ func (x *SetElectionsResponse) String() string {
 func (*SetElectionsResponse) ProtoMessage() {}
 
 func (x *SetElectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[10]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1065,7 +1357,7 @@ func (x *SetElectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetElectionsResponse.ProtoReflect.Descriptor instead.
 func (*SetElectionsResponse) Descriptor() ([]byte, []int) {
-	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{10}
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SetElectionsResponse) GetMembers() []string {
@@ -1086,7 +1378,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[11]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1098,7 +1390,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[11]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1111,7 +1403,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{11}
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WatchRequest) GetAfter() uint64 {
@@ -1135,7 +1427,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[12]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1147,7 +1439,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[12]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1160,7 +1452,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{12}
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *WatchResponse) GetWhat() isWatchResponse_What {
@@ -1220,6 +1512,7 @@ type Event struct {
 	//	*Event_Link
 	//	*Event_Activity
 	//	*Event_Election
+	//	*Event_View
 	What          isEvent_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1227,7 +1520,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[13]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1239,7 +1532,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[13]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1252,7 +1545,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{13}
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Event) GetNumber() uint64 {
@@ -1326,6 +1619,15 @@ func (x *Event) GetElection() *ElectionEvent {
 	return nil
 }
 
+func (x *Event) GetView() *ViewEvent {
+	if x != nil {
+		if x, ok := x.What.(*Event_View); ok {
+			return x.View
+		}
+	}
+	return nil
+}
+
 type isEvent_What interface {
 	isEvent_What()
 }
@@ -1346,6 +1648,10 @@ type Event_Election struct {
 	Election *ElectionEvent `protobuf:"bytes,8,opt,name=election,proto3,oneof"`
 }
 
+type Event_View struct {
+	View *ViewEvent `protobuf:"bytes,9,opt,name=view,proto3,oneof"`
+}
+
 func (*Event_Path) isEvent_What() {}
 
 func (*Event_Link) isEvent_What() {}
@@ -1353,6 +1659,78 @@ func (*Event_Link) isEvent_What() {}
 func (*Event_Activity) isEvent_What() {}
 
 func (*Event_Election) isEvent_What() {}
+
+func (*Event_View) isEvent_What() {}
+
+// A view was installed. The event has no peer.
+type ViewEvent struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Number  uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Members []string               `protobuf:"bytes,2,rep,name=members,proto3" json:"members,omitempty"`
+	// The member belongs to it, and did to the one before.
+	Member        bool `protobuf:"varint,3,opt,name=member,proto3" json:"member,omitempty"`
+	Stayed        bool `protobuf:"varint,4,opt,name=stayed,proto3" json:"stayed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ViewEvent) Reset() {
+	*x = ViewEvent{}
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ViewEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ViewEvent) ProtoMessage() {}
+
+func (x *ViewEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ViewEvent.ProtoReflect.Descriptor instead.
+func (*ViewEvent) Descriptor() ([]byte, []int) {
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ViewEvent) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *ViewEvent) GetMembers() []string {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *ViewEvent) GetMember() bool {
+	if x != nil {
+		return x.Member
+	}
+	return false
+}
+
+func (x *ViewEvent) GetStayed() bool {
+	if x != nil {
+		return x.Stayed
+	}
+	return false
+}
 
 // Something happened in an election, or to the suspicion that may lead to one.
 // The event's peer is whom it is about, empty if nobody.
@@ -1372,7 +1750,7 @@ type ElectionEvent struct {
 
 func (x *ElectionEvent) Reset() {
 	*x = ElectionEvent{}
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[14]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1384,7 +1762,7 @@ func (x *ElectionEvent) String() string {
 func (*ElectionEvent) ProtoMessage() {}
 
 func (x *ElectionEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[14]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1397,7 +1775,7 @@ func (x *ElectionEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ElectionEvent.ProtoReflect.Descriptor instead.
 func (*ElectionEvent) Descriptor() ([]byte, []int) {
-	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{14}
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ElectionEvent) GetKind() string {
@@ -1455,7 +1833,7 @@ type PathEvent struct {
 
 func (x *PathEvent) Reset() {
 	*x = PathEvent{}
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[15]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1467,7 +1845,7 @@ func (x *PathEvent) String() string {
 func (*PathEvent) ProtoMessage() {}
 
 func (x *PathEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[15]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1480,7 +1858,7 @@ func (x *PathEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathEvent.ProtoReflect.Descriptor instead.
 func (*PathEvent) Descriptor() ([]byte, []int) {
-	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{15}
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PathEvent) GetFrom() string {
@@ -1516,7 +1894,7 @@ type LinkEvent struct {
 
 func (x *LinkEvent) Reset() {
 	*x = LinkEvent{}
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[16]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1528,7 +1906,7 @@ func (x *LinkEvent) String() string {
 func (*LinkEvent) ProtoMessage() {}
 
 func (x *LinkEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[16]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1541,7 +1919,7 @@ func (x *LinkEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkEvent.ProtoReflect.Descriptor instead.
 func (*LinkEvent) Descriptor() ([]byte, []int) {
-	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{16}
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *LinkEvent) GetFabric() string {
@@ -1576,7 +1954,7 @@ type ActivityEvent struct {
 
 func (x *ActivityEvent) Reset() {
 	*x = ActivityEvent{}
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[17]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1588,7 +1966,7 @@ func (x *ActivityEvent) String() string {
 func (*ActivityEvent) ProtoMessage() {}
 
 func (x *ActivityEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[17]
+	mi := &file_raftdv_admin_adminpb_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1601,7 +1979,7 @@ func (x *ActivityEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivityEvent.ProtoReflect.Descriptor instead.
 func (*ActivityEvent) Descriptor() ([]byte, []int) {
-	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{17}
+	return file_raftdv_admin_adminpb_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ActivityEvent) GetHeard() bool {
@@ -1627,7 +2005,7 @@ const file_raftdv_admin_adminpb_admin_proto_rawDesc = "" +
 	"\x0eStatusResponse\x121\n" +
 	"\amembers\x18\x01 \x03(\v2\x17.raftdv.v1.MemberStatusR\amembers\x12\x1d\n" +
 	"\n" +
-	"last_event\x18\x02 \x01(\x04R\tlastEvent\"\xc8\x03\n" +
+	"last_event\x18\x02 \x01(\x04R\tlastEvent\"\xa6\x04\n" +
 	"\fMemberStatus\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x18\n" +
 	"\acluster\x18\x02 \x01(\tR\acluster\x12 \n" +
@@ -1641,7 +2019,35 @@ const file_raftdv_admin_adminpb_admin_proto_rawDesc = "" +
 	"\afabrics\x18\n" +
 	" \x03(\v2\x17.raftdv.v1.FabricStatusR\afabrics\x12+\n" +
 	"\x05peers\x18\v \x03(\v2\x15.raftdv.v1.PeerStatusR\x05peers\x127\n" +
-	"\telections\x18\f \x01(\v2\x19.raftdv.v1.ElectionStatusR\telections\"\xf2\x02\n" +
+	"\telections\x18\f \x01(\v2\x19.raftdv.v1.ElectionStatusR\telections\x12,\n" +
+	"\x05order\x18\r \x01(\v2\x16.raftdv.v1.OrderStatusR\x05order\x12.\n" +
+	"\x06relays\x18\x0e \x01(\v2\x16.raftdv.v1.RelayStatusR\x06relays\"\x80\x04\n" +
+	"\vOrderStatus\x12\x1a\n" +
+	"\bdelivery\x18\x01 \x01(\tR\bdelivery\x12\x10\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\x12\x14\n" +
+	"\x05mixed\x18\x03 \x01(\tR\x05mixed\x12\x12\n" +
+	"\x04view\x18\x04 \x01(\x04R\x04view\x12\x18\n" +
+	"\amembers\x18\x05 \x03(\tR\amembers\x12\x16\n" +
+	"\x06member\x18\x06 \x01(\bR\x06member\x12\x1a\n" +
+	"\bchanging\x18\a \x01(\bR\bchanging\x12\x14\n" +
+	"\x05views\x18\b \x01(\x04R\x05views\x12\x12\n" +
+	"\x04left\x18\t \x01(\x04R\x04left\x12\x12\n" +
+	"\x04sent\x18\n" +
+	" \x01(\x04R\x04sent\x12\x1c\n" +
+	"\tdelivered\x18\v \x01(\x04R\tdelivered\x12>\n" +
+	"\bnot_sent\x18\f \x03(\v2#.raftdv.v1.OrderStatus.NotSentEntryR\anotSent\x12\x17\n" +
+	"\ain_view\x18\r \x01(\x04R\x06inView\x12\x16\n" +
+	"\x06digest\x18\x0e \x01(\tR\x06digest\x12\x16\n" +
+	"\x06faults\x18\x0f \x01(\x04R\x06faults\x12\x14\n" +
+	"\x05ahead\x18\x10 \x01(\x04R\x05ahead\x12\x14\n" +
+	"\x05error\x18\x11 \x01(\tR\x05error\x1a:\n" +
+	"\fNotSentEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"K\n" +
+	"\vRelayStatus\x12\x12\n" +
+	"\x04open\x18\x01 \x01(\x03R\x04open\x12\x12\n" +
+	"\x04made\x18\x02 \x01(\x04R\x04made\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\"\xf2\x02\n" +
 	"\x0eElectionStatus\x12\x12\n" +
 	"\x04mode\x18\x01 \x01(\tR\x04mode\x12\x16\n" +
 	"\x06wanted\x18\x02 \x01(\tR\x06wanted\x12\x10\n" +
@@ -1671,7 +2077,7 @@ const file_raftdv_admin_adminpb_admin_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x1b\n" +
 	"\tmax_frame\x18\x03 \x01(\x03R\bmaxFrame\x12\x14\n" +
-	"\x05error\x18\x04 \x01(\tR\x05error\"\xfd\x03\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\"\xcc\x04\n" +
 	"\n" +
 	"PeerStatus\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x12\n" +
@@ -1692,7 +2098,11 @@ const file_raftdv_admin_adminpb_admin_proto_rawDesc = "" +
 	"\x05links\x18\r \x03(\v2\x15.raftdv.v1.LinkStatusR\x05links\x12\x1c\n" +
 	"\tsuspected\x18\x0e \x01(\bR\tsuspected\x12(\n" +
 	"\x10suspect_after_ms\x18\x0f \x01(\x01R\x0esuspectAfterMs\x12#\n" +
-	"\relection_mode\x18\x10 \x01(\tR\felectionMode\"\x96\x02\n" +
+	"\relection_mode\x18\x10 \x01(\tR\felectionMode\x12\x16\n" +
+	"\x06linked\x18\x11 \x01(\bR\x06linked\x12\x14\n" +
+	"\x05relay\x18\x12 \x01(\tR\x05relay\x12\x1f\n" +
+	"\vrelay_error\x18\x13 \x01(\tR\n" +
+	"relayError\"\x96\x02\n" +
 	"\n" +
 	"LinkStatus\x12\x16\n" +
 	"\x06fabric\x18\x01 \x01(\tR\x06fabric\x12\x0e\n" +
@@ -1724,7 +2134,7 @@ const file_raftdv_admin_adminpb_admin_proto_rawDesc = "" +
 	"\rWatchResponse\x12(\n" +
 	"\x05event\x18\x01 \x01(\v2\x10.raftdv.v1.EventH\x00R\x05event\x12\x18\n" +
 	"\x06missed\x18\x02 \x01(\x04H\x00R\x06missedB\x06\n" +
-	"\x04what\"\xcb\x02\n" +
+	"\x04what\"\xf7\x02\n" +
 	"\x05Event\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
@@ -1733,8 +2143,14 @@ const file_raftdv_admin_adminpb_admin_proto_rawDesc = "" +
 	"\x04path\x18\x05 \x01(\v2\x14.raftdv.v1.PathEventH\x00R\x04path\x12*\n" +
 	"\x04link\x18\x06 \x01(\v2\x14.raftdv.v1.LinkEventH\x00R\x04link\x126\n" +
 	"\bactivity\x18\a \x01(\v2\x18.raftdv.v1.ActivityEventH\x00R\bactivity\x126\n" +
-	"\belection\x18\b \x01(\v2\x18.raftdv.v1.ElectionEventH\x00R\belectionB\x06\n" +
-	"\x04what\"\xa5\x01\n" +
+	"\belection\x18\b \x01(\v2\x18.raftdv.v1.ElectionEventH\x00R\belection\x12*\n" +
+	"\x04view\x18\t \x01(\v2\x14.raftdv.v1.ViewEventH\x00R\x04viewB\x06\n" +
+	"\x04what\"m\n" +
+	"\tViewEvent\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x18\n" +
+	"\amembers\x18\x02 \x03(\tR\amembers\x12\x16\n" +
+	"\x06member\x18\x03 \x01(\bR\x06member\x12\x16\n" +
+	"\x06stayed\x18\x04 \x01(\bR\x06stayed\"\xa5\x01\n" +
 	"\rElectionEvent\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x18\n" +
@@ -1770,56 +2186,64 @@ func file_raftdv_admin_adminpb_admin_proto_rawDescGZIP() []byte {
 	return file_raftdv_admin_adminpb_admin_proto_rawDescData
 }
 
-var file_raftdv_admin_adminpb_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_raftdv_admin_adminpb_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_raftdv_admin_adminpb_admin_proto_goTypes = []any{
 	(*StatusRequest)(nil),         // 0: raftdv.v1.StatusRequest
 	(*StatusResponse)(nil),        // 1: raftdv.v1.StatusResponse
 	(*MemberStatus)(nil),          // 2: raftdv.v1.MemberStatus
-	(*ElectionStatus)(nil),        // 3: raftdv.v1.ElectionStatus
-	(*LastElection)(nil),          // 4: raftdv.v1.LastElection
-	(*FabricStatus)(nil),          // 5: raftdv.v1.FabricStatus
-	(*PeerStatus)(nil),            // 6: raftdv.v1.PeerStatus
-	(*LinkStatus)(nil),            // 7: raftdv.v1.LinkStatus
-	(*LaneStatus)(nil),            // 8: raftdv.v1.LaneStatus
-	(*SetElectionsRequest)(nil),   // 9: raftdv.v1.SetElectionsRequest
-	(*SetElectionsResponse)(nil),  // 10: raftdv.v1.SetElectionsResponse
-	(*WatchRequest)(nil),          // 11: raftdv.v1.WatchRequest
-	(*WatchResponse)(nil),         // 12: raftdv.v1.WatchResponse
-	(*Event)(nil),                 // 13: raftdv.v1.Event
-	(*ElectionEvent)(nil),         // 14: raftdv.v1.ElectionEvent
-	(*PathEvent)(nil),             // 15: raftdv.v1.PathEvent
-	(*LinkEvent)(nil),             // 16: raftdv.v1.LinkEvent
-	(*ActivityEvent)(nil),         // 17: raftdv.v1.ActivityEvent
-	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
+	(*OrderStatus)(nil),           // 3: raftdv.v1.OrderStatus
+	(*RelayStatus)(nil),           // 4: raftdv.v1.RelayStatus
+	(*ElectionStatus)(nil),        // 5: raftdv.v1.ElectionStatus
+	(*LastElection)(nil),          // 6: raftdv.v1.LastElection
+	(*FabricStatus)(nil),          // 7: raftdv.v1.FabricStatus
+	(*PeerStatus)(nil),            // 8: raftdv.v1.PeerStatus
+	(*LinkStatus)(nil),            // 9: raftdv.v1.LinkStatus
+	(*LaneStatus)(nil),            // 10: raftdv.v1.LaneStatus
+	(*SetElectionsRequest)(nil),   // 11: raftdv.v1.SetElectionsRequest
+	(*SetElectionsResponse)(nil),  // 12: raftdv.v1.SetElectionsResponse
+	(*WatchRequest)(nil),          // 13: raftdv.v1.WatchRequest
+	(*WatchResponse)(nil),         // 14: raftdv.v1.WatchResponse
+	(*Event)(nil),                 // 15: raftdv.v1.Event
+	(*ViewEvent)(nil),             // 16: raftdv.v1.ViewEvent
+	(*ElectionEvent)(nil),         // 17: raftdv.v1.ElectionEvent
+	(*PathEvent)(nil),             // 18: raftdv.v1.PathEvent
+	(*LinkEvent)(nil),             // 19: raftdv.v1.LinkEvent
+	(*ActivityEvent)(nil),         // 20: raftdv.v1.ActivityEvent
+	nil,                           // 21: raftdv.v1.OrderStatus.NotSentEntry
+	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
 }
 var file_raftdv_admin_adminpb_admin_proto_depIdxs = []int32{
 	2,  // 0: raftdv.v1.StatusResponse.members:type_name -> raftdv.v1.MemberStatus
-	18, // 1: raftdv.v1.MemberStatus.started:type_name -> google.protobuf.Timestamp
-	5,  // 2: raftdv.v1.MemberStatus.fabrics:type_name -> raftdv.v1.FabricStatus
-	6,  // 3: raftdv.v1.MemberStatus.peers:type_name -> raftdv.v1.PeerStatus
-	3,  // 4: raftdv.v1.MemberStatus.elections:type_name -> raftdv.v1.ElectionStatus
-	4,  // 5: raftdv.v1.ElectionStatus.last:type_name -> raftdv.v1.LastElection
-	18, // 6: raftdv.v1.LastElection.ended:type_name -> google.protobuf.Timestamp
-	18, // 7: raftdv.v1.PeerStatus.active_since:type_name -> google.protobuf.Timestamp
-	7,  // 8: raftdv.v1.PeerStatus.links:type_name -> raftdv.v1.LinkStatus
-	8,  // 9: raftdv.v1.LinkStatus.lanes:type_name -> raftdv.v1.LaneStatus
-	13, // 10: raftdv.v1.WatchResponse.event:type_name -> raftdv.v1.Event
-	18, // 11: raftdv.v1.Event.time:type_name -> google.protobuf.Timestamp
-	15, // 12: raftdv.v1.Event.path:type_name -> raftdv.v1.PathEvent
-	16, // 13: raftdv.v1.Event.link:type_name -> raftdv.v1.LinkEvent
-	17, // 14: raftdv.v1.Event.activity:type_name -> raftdv.v1.ActivityEvent
-	14, // 15: raftdv.v1.Event.election:type_name -> raftdv.v1.ElectionEvent
-	0,  // 16: raftdv.v1.Admin.Status:input_type -> raftdv.v1.StatusRequest
-	11, // 17: raftdv.v1.Admin.Watch:input_type -> raftdv.v1.WatchRequest
-	9,  // 18: raftdv.v1.Admin.SetElections:input_type -> raftdv.v1.SetElectionsRequest
-	1,  // 19: raftdv.v1.Admin.Status:output_type -> raftdv.v1.StatusResponse
-	12, // 20: raftdv.v1.Admin.Watch:output_type -> raftdv.v1.WatchResponse
-	10, // 21: raftdv.v1.Admin.SetElections:output_type -> raftdv.v1.SetElectionsResponse
-	19, // [19:22] is the sub-list for method output_type
-	16, // [16:19] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	22, // 1: raftdv.v1.MemberStatus.started:type_name -> google.protobuf.Timestamp
+	7,  // 2: raftdv.v1.MemberStatus.fabrics:type_name -> raftdv.v1.FabricStatus
+	8,  // 3: raftdv.v1.MemberStatus.peers:type_name -> raftdv.v1.PeerStatus
+	5,  // 4: raftdv.v1.MemberStatus.elections:type_name -> raftdv.v1.ElectionStatus
+	3,  // 5: raftdv.v1.MemberStatus.order:type_name -> raftdv.v1.OrderStatus
+	4,  // 6: raftdv.v1.MemberStatus.relays:type_name -> raftdv.v1.RelayStatus
+	21, // 7: raftdv.v1.OrderStatus.not_sent:type_name -> raftdv.v1.OrderStatus.NotSentEntry
+	6,  // 8: raftdv.v1.ElectionStatus.last:type_name -> raftdv.v1.LastElection
+	22, // 9: raftdv.v1.LastElection.ended:type_name -> google.protobuf.Timestamp
+	22, // 10: raftdv.v1.PeerStatus.active_since:type_name -> google.protobuf.Timestamp
+	9,  // 11: raftdv.v1.PeerStatus.links:type_name -> raftdv.v1.LinkStatus
+	10, // 12: raftdv.v1.LinkStatus.lanes:type_name -> raftdv.v1.LaneStatus
+	15, // 13: raftdv.v1.WatchResponse.event:type_name -> raftdv.v1.Event
+	22, // 14: raftdv.v1.Event.time:type_name -> google.protobuf.Timestamp
+	18, // 15: raftdv.v1.Event.path:type_name -> raftdv.v1.PathEvent
+	19, // 16: raftdv.v1.Event.link:type_name -> raftdv.v1.LinkEvent
+	20, // 17: raftdv.v1.Event.activity:type_name -> raftdv.v1.ActivityEvent
+	17, // 18: raftdv.v1.Event.election:type_name -> raftdv.v1.ElectionEvent
+	16, // 19: raftdv.v1.Event.view:type_name -> raftdv.v1.ViewEvent
+	0,  // 20: raftdv.v1.Admin.Status:input_type -> raftdv.v1.StatusRequest
+	13, // 21: raftdv.v1.Admin.Watch:input_type -> raftdv.v1.WatchRequest
+	11, // 22: raftdv.v1.Admin.SetElections:input_type -> raftdv.v1.SetElectionsRequest
+	1,  // 23: raftdv.v1.Admin.Status:output_type -> raftdv.v1.StatusResponse
+	14, // 24: raftdv.v1.Admin.Watch:output_type -> raftdv.v1.WatchResponse
+	12, // 25: raftdv.v1.Admin.SetElections:output_type -> raftdv.v1.SetElectionsResponse
+	23, // [23:26] is the sub-list for method output_type
+	20, // [20:23] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_raftdv_admin_adminpb_admin_proto_init() }
@@ -1827,15 +2251,16 @@ func file_raftdv_admin_adminpb_admin_proto_init() {
 	if File_raftdv_admin_adminpb_admin_proto != nil {
 		return
 	}
-	file_raftdv_admin_adminpb_admin_proto_msgTypes[12].OneofWrappers = []any{
+	file_raftdv_admin_adminpb_admin_proto_msgTypes[14].OneofWrappers = []any{
 		(*WatchResponse_Event)(nil),
 		(*WatchResponse_Missed)(nil),
 	}
-	file_raftdv_admin_adminpb_admin_proto_msgTypes[13].OneofWrappers = []any{
+	file_raftdv_admin_adminpb_admin_proto_msgTypes[15].OneofWrappers = []any{
 		(*Event_Path)(nil),
 		(*Event_Link)(nil),
 		(*Event_Activity)(nil),
 		(*Event_Election)(nil),
+		(*Event_View)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1843,7 +2268,7 @@ func file_raftdv_admin_adminpb_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raftdv_admin_adminpb_admin_proto_rawDesc), len(file_raftdv_admin_adminpb_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
