@@ -40,6 +40,7 @@ type simOptions struct {
 	trace    bool
 	shrink   bool
 	summary  bool
+	views    bool
 }
 
 func newSimCmd() *cobra.Command {
@@ -48,8 +49,8 @@ func newSimCmd() *cobra.Command {
 		Use:   "sim",
 		Short: "Run clusters of raft cores in virtual time, with faults, and check them",
 		Long: `Sim runs a cluster of raft nodes with etcd's settings on a simulated fabric: the
-transport's codec and row acks, disks, clients, and faults of members, links, disks
-and clocks. All of it follows from the seed. What went wrong, if anything, is
+transport's codec and row acks, views, disks, clients, and faults of members, links,
+disks and clocks. All of it follows from the seed. What went wrong, if anything, is
 printed with the command that runs it again and the smallest schedule of faults on
 which it still does. docs/simulator.md says what is simulated and what is checked.`,
 		Example: `  raftdv sim --seed 7 --members 5 --trace
@@ -69,6 +70,7 @@ which it still does. docs/simulator.md says what is simulated and what is checke
 	f.StringVar(&o.only, "only", "", "faults of the schedule to keep, by number, or none (default all)")
 	f.StringVar(&o.mode, "elections", "on", "arbiters of elections: off (stock raft), observe or on")
 	f.IntVar(&o.failover, "failovers", -1, "elections beyond the schedule in which nominees crash (default 2, with --elections=off 0)")
+	f.BoolVar(&o.views, "views", true, "views, total order and relays")
 	f.StringVar(&o.results, "results", "", "file that keeps the results of each seed, and is continued")
 	f.BoolVar(&o.hash, "hash", false, "print the hash of the run as the last line")
 	f.BoolVar(&o.trace, "trace", false, "print what goes wrong when, and who leads")
@@ -100,7 +102,7 @@ func (o *simOptions) run(cmd *cobra.Command) error {
 	}
 	suite := simulate.Suite{
 		First: o.seed, Seeds: o.seeds, Members: o.members, Results: o.results, Version: version.Version(),
-		Config: simulate.Config{Duration: o.duration, Only: only, Elections: mode, Failovers: o.failover},
+		Config: simulate.Config{Duration: o.duration, Only: only, Elections: mode, Failovers: o.failover, Views: o.views},
 	}
 	if o.trace {
 		suite.Config.Trace = func(at time.Duration, what string) { fmt.Fprintf(out, "%14v  %s\n", at, what) }

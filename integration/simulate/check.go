@@ -46,6 +46,7 @@ type checks struct {
 	polls   electionCheck    // E1
 	holds   heldCheck        // E3
 	words   endorsementCheck // E4
+	orders  orderCheck       // B1 to V2
 	queue   int              // the ports' bound
 }
 
@@ -66,6 +67,7 @@ func (k *checks) init(c *cluster) {
 	k.rounds.init()
 	k.polls.init(c)
 	k.words.words = map[attempt]word{}
+	k.orders.init(c)
 	if c.cfg.Elections != election.Off {
 		k.holds.limit, k.words.window = electionHold, electionWindow
 	}
@@ -134,6 +136,7 @@ func (k *checks) end() {
 	k.c.clients.linearizable()
 	k.c.clients.answered()
 	k.c.caughtUp()
+	k.orders.settled()
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

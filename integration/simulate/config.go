@@ -9,6 +9,7 @@ import (
 
 	"github.com/raftdv/dv/fabric"
 	"github.com/raftdv/dv/fabric/sim"
+	"github.com/raftdv/dv/ordered"
 	"github.com/raftdv/dv/raftdv/election"
 )
 
@@ -54,6 +55,9 @@ type Config struct {
 	Only []int
 	// Elections is the mode of the members' arbiters. Default off: stock raft.
 	Elections election.Mode
+	// Views: members run in views, with a total order, and reach each other by way of
+	// others where links are cut. Default false.
+	Views bool
 	// Failovers is how many times beyond the schedule the leader, and nominees
 	// after it, crash within an election, half of them in a calm. Default 0.
 	Failovers int
@@ -78,8 +82,11 @@ type hooks struct {
 	stale    func(m *member) bool // reads are not confirmed
 	network  func(*sim.Config)
 	schedule func([]Fault) []Fault
-	size     int             // of entries
-	mute     map[string]bool // checks that would see a bug before the one that is meant
+	told     func(n *node, e *ordered.Event) bool // what the checks are told of the order; false: nothing
+	barrier  func(n *node, s fabric.Stamp) fabric.Stamp
+	deafRow  func(n *node) bool // views hear no rows
+	size     int                // of entries
+	mute     map[string]bool    // checks that would see a bug before the one that is meant
 }
 
 // Validate lists everything that is wrong with c.

@@ -22,6 +22,8 @@ type disk struct {
 	// SaveSnapshot, which syncs).
 	unsynced *raftpb.HardState
 	pending  *write // under way
+	// votes on views, whole; pendingVotes are under way.
+	votes, pendingVotes []byte
 
 	latency    time.Duration // mean of a sync
 	factor     int           // of faults that are on, added up: multiplies it
@@ -129,6 +131,10 @@ func (m *member) crash() {
 		}
 	}
 	d.unsynced = nil
+	if d.pendingVotes != nil && rng.IntN(2) == 0 {
+		d.votes = d.pendingVotes
+	}
+	d.pendingVotes = nil
 }
 
 // load makes raft's view of the disk.

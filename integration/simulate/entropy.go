@@ -46,6 +46,7 @@ const (
 
 	streamFailovers = 1 << 32
 	streamKernels   = 1<<32 + 1
+	streamChatter   = 1 << 40 // plus the member's id times 1<<20, plus the incarnation
 )
 
 func stream(seed, which uint64) *mathrand.Rand { return mathrand.New(mathrand.NewPCG(seed, which)) }

@@ -38,11 +38,11 @@ func run(t testing.TB, cfg Config) *Report {
 
 // invariants are what make invariants prints a line for: the id, and how the
 // names of its checks begin.
-var invariants = []string{"F1", "F2", "F3", "R1", "E1", "E2", "E3", "E4", "raft", "linearizable"}
+var invariants = []string{"F1", "F2", "F3", "R1", "E1", "E2", "E3", "E4", "B1", "B2", "O1", "O2", "O3", "V1", "V2", "raft", "linearizable"}
 
 func of(check, id string) bool { return check == id || strings.HasPrefix(check, id+":") }
 
-// evidence is what of the runs had to do with an invariant of elections.
+// evidence is what of the runs had to do with an invariant.
 func (s *Summary) evidence(id string) (what string, ok bool) {
 	var all Report
 	inside, outside := 0, 0
@@ -51,6 +51,10 @@ func (s *Summary) evidence(id string) (what string, ok bool) {
 		all.Elections += z.Elections
 		all.Held += z.Held
 		all.Endorsements += z.Endorsements
+		all.Views += z.Views
+		all.Agreed += z.Agreed
+		all.Delivered += z.Delivered
+		all.Relayed += z.Relayed
 	}
 	switch id {
 	case "E1":
@@ -61,6 +65,10 @@ func (s *Summary) evidence(id string) (what string, ok bool) {
 		return fmt.Sprintf("%d messages held", all.Held), true
 	case "E4":
 		return fmt.Sprintf("%d endorsements", all.Endorsements), true
+	case "B1", "V1", "V2":
+		return fmt.Sprintf("%d views installed", all.Views), true
+	case "B2", "O1", "O2", "O3":
+		return fmt.Sprintf("%d deliveries of %d frames", all.Delivered, all.Agreed), true
 	}
 	return "", false
 }
@@ -77,7 +85,7 @@ func TestInvariants(t *testing.T) {
 	t.Run("seeds", func(t *testing.T) {
 		for _, members := range testMembers {
 			for i := range *testSeeds {
-				r := run(t, Config{Seed: *firstSeed + uint64(i), Members: members, Elections: mode, Failovers: 2})
+				r := run(t, Config{Seed: *firstSeed + uint64(i), Members: members, Elections: mode, Failovers: 2, Views: true})
 				seeds++
 				sum.add(r)
 				if r.Failed() {

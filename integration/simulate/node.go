@@ -11,6 +11,7 @@ import (
 
 	"github.com/raftdv/dv/fabric"
 	"github.com/raftdv/dv/fabric/sim"
+	"github.com/raftdv/dv/ordered"
 	"github.com/raftdv/dv/raftdv"
 )
 
@@ -30,6 +31,7 @@ type node struct {
 	sender
 	receiver
 	arbitrated
+	viewed
 
 	leads   bool
 	term    uint64
@@ -101,6 +103,7 @@ func newNode(m *member) (*node, error) {
 // begin lets time run. Members do not tick in step.
 func (n *node) begin() {
 	n.sim.After(time.Duration(n.c.rng.Int64N(int64(raftTick))), n.tick)
+	n.view()
 	n.settle()
 }
 
@@ -265,6 +268,7 @@ func (n *node) apply(e *raftpb.Entry) {
 		var cc raftpb.ConfChangeV2
 		n.must(proto.Unmarshal(e.GetData(), &cc))
 		n.conf = n.rn.ApplyConfChange(&cc)
+		n.state.confs++
 		n.c.reconfigured(n)
 		n.reconfigured()
 	case e.GetType() != raftpb.EntryNormal:
@@ -288,6 +292,11 @@ func (n *node) reconfigured() {
 	if n.arb != nil {
 		n.arb.Reconfigured()
 	}
+	if n.ord == nil {
+		n.view()
+		return
+	}
+	n.input(func(e *ordered.Endpoint, now ordered.Instant) { n.must(e.SetConfig(now, n.viewConfig())) })
 }
 
 // compact takes a snapshot now and then and drops what it makes superfluous.

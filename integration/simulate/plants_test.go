@@ -14,6 +14,7 @@ import (
 
 	"github.com/raftdv/dv/fabric"
 	"github.com/raftdv/dv/fabric/sim"
+	"github.com/raftdv/dv/ordered"
 	"github.com/raftdv/dv/raftdv"
 	"github.com/raftdv/dv/raftdv/election"
 )
@@ -123,6 +124,67 @@ var plants = []plant{
 	})},
 	{"E4", "a row names another nominee", 3, onElector(func(h Host) Arbiter { return &turncoat{Arbiter: Elections(election.On)(h), id: h.ID()} })},
 	{checkElections, "a row says that a term falls", 3, onElector(func(h Host) Arbiter { return &forgetful{Arbiter: Elections(election.On)(h)} })},
+	{checkB1, "a barrier falls", 3, onViews(func(cfg *Config) {
+		calls := 0
+		cfg.hooks.barrier = func(_ *node, s fabric.Stamp) fabric.Stamp {
+			if calls++; calls%100 == 0 {
+				return fabric.Stamp{}
+			}
+			return s
+		}
+	})},
+	{checkB2, "a barrier runs ahead", 3, onViews(func(cfg *Config) {
+		cfg.hooks.barrier = func(_ *node, s fabric.Stamp) fabric.Stamp {
+			s.Time += int64(time.Second)
+			return s
+		}
+	})},
+	{checkO1, "a delivery is missing", 3, onViews(func(cfg *Config) {
+		calls := 0
+		cfg.hooks.told = func(n *node, e *ordered.Event) bool {
+			if n.m.id == 2 && e.View == nil {
+				calls++
+			}
+			return n.m.id != 2 || e.View != nil || calls%5 != 0
+		}
+	})},
+	{checkO2, "what was sent is altered", 3, onViews(func(cfg *Config) {
+		cfg.hooks.told = func(n *node, e *ordered.Event) bool {
+			if n.m.id == 2 && e.View == nil && len(e.Body) > 0 {
+				e.Body = append(slices.Clone(e.Body), 1)
+			}
+			return true
+		}
+	})},
+	{checkO2, "what nobody sent is delivered", 3, onViews(func(cfg *Config) {
+		cfg.hooks.told = func(_ *node, e *ordered.Event) bool {
+			if e.View == nil {
+				e.Seq += 1000
+			}
+			return true
+		}
+	})},
+	{checkO3, "agreed is called safe", 5, onViews(func(cfg *Config) {
+		cfg.hooks.told = func(_ *node, e *ordered.Event) bool {
+			if e.View == nil {
+				e.Class, e.Safe = fabric.ClassSafe, true
+			}
+			return true
+		}
+	})},
+	{checkV1, "a member installs another value", 3, onViews(func(cfg *Config) {
+		cfg.hooks.told = func(n *node, e *ordered.Event) bool {
+			if n.m.id == 3 && e.View != nil {
+				in, v := *e.View, *e.View.View
+				v.Floor.Logical++
+				in.View, e.View = &v, &in
+			}
+			return true
+		}
+	})},
+	{checkV2, "a member hears no rows from some time on", 3, onViews(func(cfg *Config) {
+		cfg.hooks.deafRow = func(n *node) bool { return n.m.id == 2 && n.c.net.Now() > 20*time.Second }
+	})},
 	{checkLive, "from some time on nothing is sent", 3, func(cfg *Config) {
 		cfg.hooks.port = func(c *cluster, _ fabric.MemberID, p fabric.Port) fabric.Port { return mute{p, c} }
 	}},
@@ -131,6 +193,14 @@ var plants = []plant{
 // onElector plants in what stands between arbiters and their members.
 func onElector(arbiter func(h Host) Arbiter) func(cfg *Config) {
 	return func(cfg *Config) { cfg.Elections, cfg.Arbiter, cfg.Failovers = election.On, arbiter, 6 }
+}
+
+// onViews plants in runs with views.
+func onViews(put func(cfg *Config)) func(cfg *Config) {
+	return func(cfg *Config) {
+		cfg.Views, cfg.Elections = true, election.On
+		put(cfg)
+	}
 }
 
 // rebel campaigns when an election starts, if it is one of two, and gives its

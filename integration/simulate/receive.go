@@ -4,6 +4,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/raftdv/dv/fabric"
+	"github.com/raftdv/dv/ordered"
 	"github.com/raftdv/dv/raftdv"
 )
 
@@ -29,16 +30,24 @@ func (n *node) peer(from fabric.MemberID) (*raftdv.Decoder, *raftdv.RowReader) {
 
 // Deliver hands the messages of frames to raft.
 func (n *node) Deliver(from fabric.MemberID, frames []fabric.Frame) {
-	d, _ := n.peer(from)
 	for i := range frames {
-		m, err := n.decode(d, from, &frames[i])
-		if err != nil {
-			n.c.fail("codec", "%s: %v", n.m.id, err) // no member here lies
-			continue
-		}
-		n.hand(m)
+		n.take(from, &frames[i], false)
 	}
 	n.settle()
+}
+
+// take takes a frame of a member; passed: others have passed it on.
+func (n *node) take(from fabric.MemberID, f *fabric.Frame, passed bool) {
+	if n.special(from, f, passed) {
+		return
+	}
+	d, _ := n.peer(from)
+	m, err := n.decode(d, from, f)
+	if err != nil {
+		n.c.fail("codec", "%s: %v", n.m.id, err) // no member here lies
+		return
+	}
+	n.hand(m)
 }
 
 // decode does what the transport does with a frame before raft sees it.
@@ -59,6 +68,15 @@ func (n *node) decode(d *raftdv.Decoder, from fabric.MemberID, f *fabric.Frame) 
 
 // Row turns a peer's row into the messages that it stands for.
 func (n *node) Row(from fabric.MemberID, row fabric.Row) {
+	n.takeRow(from, row, true)
+	n.settle()
+}
+
+// takeRow takes a row; direct: nobody has passed it on.
+func (n *node) takeRow(from fabric.MemberID, row fabric.Row, direct bool) {
+	if h := n.c.cfg.hooks.deafRow; h == nil || !h(n) {
+		n.input(func(e *ordered.Endpoint, now ordered.Instant) { _, _ = e.Row(now, &row, direct) })
+	}
 	_, reader := n.peer(from)
 	msgs, err := reader.Observe(n.rowMsgs[:0], &row)
 	if err != nil {
@@ -73,22 +91,23 @@ func (n *node) Row(from fabric.MemberID, row fabric.Row) {
 	if n.arb != nil {
 		n.arb.Row(from, &row)
 	}
-	n.settle()
 }
 
 // Gap: raft's own retransmission fills it; the sender was told as well.
 func (n *node) Gap(from fabric.MemberID, _ fabric.Gap) {
 	n.c.report.Gaps++
+	n.input(func(e *ordered.Endpoint, now ordered.Instant) { e.Heard(now, from) })
 	if n.arb != nil {
 		n.arb.Heard(from)
 		n.settle()
 	}
 }
 
-// Link: the arbiter alone wants to know.
+// Link: raft does not want to know.
 func (n *node) Link(peer fabric.MemberID, state fabric.LinkState) {
 	if n.arb != nil {
 		n.arb.Link(peer, state.Up)
-		n.settle()
 	}
+	n.input(func(e *ordered.Endpoint, now ordered.Instant) { e.Link(now, peer, state.Up) })
+	n.settle()
 }

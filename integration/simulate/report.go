@@ -44,6 +44,11 @@ type Report struct {
 	Held             int           `json:"held,omitempty"`         // messages
 	Endorsements     int           `json:"endorsements,omitempty"` // published
 
+	Views     int `json:"views,omitempty"`     // installed, by all members
+	Agreed    int `json:"agreed,omitempty"`    // frames, sent
+	Delivered int `json:"delivered,omitempty"` // of them, by all members
+	Relayed   int `json:"relayed,omitempty"`   // frames that members passed on
+
 	Proposals int `json:"proposals"` // that a raft took
 	Acked     int `json:"acked"`
 	Reads     int `json:"reads"`   // answered
@@ -93,7 +98,7 @@ func (r *Report) Replay() string {
 	if r.cfg == nil {
 		return s
 	}
-	s += fmt.Sprintf(" --elections=%v --failovers=%d", r.cfg.Elections, r.cfg.Failovers)
+	s += fmt.Sprintf(" --elections=%v --failovers=%d --views=%v", r.cfg.Elections, r.cfg.Failovers, r.cfg.Views)
 	if d := r.cfg.Duration; d != 0 && d != defaultDuration {
 		s += fmt.Sprintf(" --duration=%v", d)
 	}
@@ -146,6 +151,9 @@ func (r *Report) Write(w io.Writer) {
 	}
 	if r.Endorsements > 0 {
 		fmt.Fprintf(w, "  arbiters    %d endorsements, %d messages held\n", r.Endorsements, r.Held)
+	}
+	if r.Views > 0 {
+		fmt.Fprintf(w, "  order       %d views installed; %d agreed frames, %d deliveries; %d frames passed on\n", r.Views, r.Agreed, r.Delivered, r.Relayed)
 	}
 	fmt.Fprintf(w, "  calls       %d proposals, %d acknowledged; %d reads; %d without an answer\n", r.Proposals, r.Acked, r.Reads, r.Unknown)
 	fmt.Fprintf(w, "  messages    %d, %d of them in rows (%d made of rows); %d reports of unreachable peers\n",

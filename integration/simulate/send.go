@@ -77,6 +77,8 @@ func (n *node) send(msgs []*raftpb.Message) {
 	if n.arb != nil {
 		n.arb.Sent(msgs)
 	}
+	n.copies(msgs)
+	n.framing = true // the batch has its numbers, and is sent before what comes after
 	n.prompt, n.bytes, n.batch, n.msgs = n.prompt[:0], n.bytes[:0], n.batch[:0], n.msgs[:0]
 	for _, m := range msgs {
 		to := fabric.MemberID(m.GetTo())
@@ -99,17 +101,23 @@ func (n *node) send(msgs []*raftpb.Message) {
 	if len(n.batch) > 0 {
 		n.refusals(n.port.Send(n.batch))
 	}
+	n.framing = false
+	n.relayRows()
 }
 
 // frame adds a message to the batch.
 func (n *node) frame(m *raftpb.Message, to fabric.MemberID) {
+	hop := n.hop(to)
 	start := len(n.bytes)
+	if hop != to {
+		n.bytes = append(n.bytes, relayPatch(n.m.id, to, maxHops, nil)...)
+	}
 	n.bytes = raftdv.AppendPatch(n.bytes, m)
 	patch := n.bytes[start:len(n.bytes):len(n.bytes)]
-	if m.GetType() == raftpb.MsgApp && len(m.Entries) > 0 {
+	if m.GetType() == raftpb.MsgApp && len(m.Entries) > 0 && hop == to {
 		for i := range n.batch {
 			o := &n.batch[i]
-			if n.msgs[i].GetType() == raftpb.MsgApp && raftdv.SameBody(n.msgs[i], m) && !slices.Contains(o.To, to) {
+			if n.msgs[i].GetType() == raftpb.MsgApp && raftdv.SameBody(n.msgs[i], m) && !slices.Contains(o.To, to) && o.Patch[0][0] != patchRelay {
 				o.To, o.Patch = append(o.To, to), append(o.Patch, patch)
 				return
 			}
@@ -124,7 +132,10 @@ func (n *node) frame(m *raftpb.Message, to fabric.MemberID) {
 		o.To, o.Patch = old.To[:0], old.Patch[:0]
 	}
 	n.c.streams++
-	o.To, o.Patch, o.Stream, o.Ticket = append(o.To, to), append(o.Patch, patch), n.c.streams, n.c.streams
+	o.To, o.Patch, o.Stream, o.Ticket = append(o.To, hop), append(o.Patch, patch), n.c.streams, n.c.streams
+	if hop != to {
+		n.relayed[o.Ticket] = to
+	}
 	if m.GetType() == raftpb.MsgSnap {
 		if n.snapshots == nil {
 			n.snapshots = map[uint64]uint64{}
@@ -139,11 +150,19 @@ func (n *node) publish(prompt []fabric.MemberID) {
 	n.announce = false
 	n.version++
 	n.sections = n.writer.AppendSection(n.sections[:0])
+	if n.ord != nil {
+		n.sections = n.ord.AppendSection(n.sections)
+	}
 	if n.arb != nil {
 		n.sections = n.arb.AppendSection(n.sections)
 	}
 	row := fabric.Row{Owner: n.m.id, Incarnation: n.inc, Version: n.version, Sections: n.sections}
 	n.c.checks.published(n, &row)
+	n.published(prompt)
+	n.rowFor = append(n.rowFor, prompt...)
+	if !n.framing {
+		n.relayRows()
+	}
 	if err := n.port.Publish(row, prompt); err != nil && !errors.Is(err, fabric.ErrClosed) {
 		n.must(err)
 	}
@@ -174,7 +193,11 @@ func (n *node) Resolve(settled []fabric.Resolution) {
 		if !r.Acked() {
 			n.c.report.Lost++
 			n.lost(r.To, r.Ticket)
-		} else if to, ok := n.snapshots[r.Ticket]; ok {
+			continue
+		}
+		n.settled(r.To, r.Ticket, false)
+		delete(n.relayed, r.Ticket)
+		if to, ok := n.snapshots[r.Ticket]; ok { // of one that is passed on this is early, and raft asks again
 			delete(n.snapshots, r.Ticket)
 			n.rn.ReportSnapshot(to, raft.SnapshotFinish)
 			n.settle()
@@ -185,6 +208,16 @@ func (n *node) Resolve(settled []fabric.Resolution) {
 // lost lets raft know that a peer misses something, outside of the call that
 // found it and not too often.
 func (n *node) lost(peer fabric.MemberID, ticket uint64) {
+	if n.settled(peer, ticket, true) {
+		n.sim.After(0, n.settle)
+		return
+	}
+	if whom, passed := n.relayed[ticket]; passed {
+		delete(n.relayed, ticket)
+		if peer = whom; peer == 0 {
+			return
+		}
+	}
 	if to, ok := n.snapshots[ticket]; ok {
 		delete(n.snapshots, ticket)
 		n.sim.After(0, func() {

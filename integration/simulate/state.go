@@ -12,6 +12,7 @@ const keys = 6
 // put that wrote it last.
 type state struct {
 	value [keys]uint64
+	confs uint64 // configurations so far
 }
 
 func (s *state) encode() []byte {
@@ -19,13 +20,14 @@ func (s *state) encode() []byte {
 	for _, v := range s.value {
 		b = binary.LittleEndian.AppendUint64(b, v)
 	}
-	return b
+	return binary.LittleEndian.AppendUint64(b, s.confs)
 }
 
 func (s *state) decode(b []byte) error {
-	if len(b) != 8*keys {
-		return fmt.Errorf("snapshot of %d bytes, want %d", len(b), 8*keys)
+	if len(b) != 8*(keys+1) {
+		return fmt.Errorf("snapshot of %d bytes, want %d", len(b), 8*(keys+1))
 	}
+	s.confs = binary.LittleEndian.Uint64(b[8*keys:])
 	for i := range s.value {
 		s.value[i] = binary.LittleEndian.Uint64(b[8*i:])
 	}

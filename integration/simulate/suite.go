@@ -48,10 +48,11 @@ type header struct {
 	Version   string `json:"version"`
 	Elections string `json:"elections"`
 	Failovers int    `json:"failovers"`
+	Views     bool   `json:"views,omitempty"`
 }
 
 func (s *Suite) header() header {
-	return header{s.Version, s.Config.Elections.String(), s.Config.Failovers}
+	return header{s.Version, s.Config.Elections.String(), s.Config.Failovers, s.Config.Views}
 }
 
 type runKey struct {
@@ -190,7 +191,7 @@ func Summarize(results string) (sum *Summary, about string, err error) {
 	defer file.Close()
 	sum = newSummary()
 	_, err = readResults(file, func(h header) error {
-		about = fmt.Sprintf("version %s, elections %s, %d failovers", h.Version, h.Elections, h.Failovers)
+		about = fmt.Sprintf("version %s, elections %s, %d failovers, views %v", h.Version, h.Elections, h.Failovers, h.Views)
 		return nil
 	}, sum.add)
 	if err != nil {
@@ -204,8 +205,8 @@ func (s *Suite) checkHeader(h header) error {
 		return fmt.Errorf("they are of version %q, this is %q: name another file or delete it", h.Version, s.Version)
 	}
 	if want := s.header(); h != want {
-		return fmt.Errorf("they are of runs with elections %s and %d failovers, this has %s and %d: name another file or delete it",
-			h.Elections, h.Failovers, want.Elections, want.Failovers)
+		return fmt.Errorf("they are of runs with elections %s, %d failovers and views %v, this has %s, %d and %v: name another file or delete it",
+			h.Elections, h.Failovers, h.Views, want.Elections, want.Failovers, want.Views)
 	}
 	return nil
 }

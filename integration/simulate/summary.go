@@ -64,6 +64,10 @@ func (s *Summary) add(r *Report) {
 	z.MostFailoverTime = max(z.MostFailoverTime, r.MostFailoverTime)
 	z.Held += r.Held
 	z.Endorsements += r.Endorsements
+	z.Views += r.Views
+	z.Agreed += r.Agreed
+	z.Delivered += r.Delivered
+	z.Relayed += r.Relayed
 	z.Elections += r.Elections
 	z.Rounds += r.Rounds
 	z.Acked += r.Acked
