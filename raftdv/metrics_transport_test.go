@@ -44,8 +44,14 @@ func TestMetricsOfTransports(t *testing.T) {
 			t.Errorf("no round-trip time was sampled: %s", want)
 		}
 		a.tr.RemovePeer(b.id)
-		if text := scrape(t, prometheus.DefaultGatherer); strings.Contains(text, `local="1"`) || !strings.Contains(text, `local="2"`) {
-			t.Error("removing a peer removes its series, and no others")
+		peers := map[string]bool{} // members with series of a peer
+		for line := range strings.Lines(scrape(t, prometheus.DefaultGatherer)) {
+			for _, local := range []string{`local="1"`, `local="2"`} {
+				peers[local] = peers[local] || strings.Contains(line, local) && strings.Contains(line, `peer="`)
+			}
+		}
+		if peers[`local="1"`] || !peers[`local="2"`] {
+			t.Errorf("removing a peer removes its series, and no others: %v", peers)
 		}
 	})
 	if text := scrape(t, prometheus.DefaultGatherer); strings.Contains(text, "raftdv_path{") {

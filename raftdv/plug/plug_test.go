@@ -96,6 +96,7 @@ func TestReplaceKeepsEverySetting(t *testing.T) {
 		Elections: election.Observe, CheckQuorum: true, PreVote: true, ElectionTimeout: 1500 * time.Millisecond,
 		Require: true, Fabrics: []string{"stream", "shm", "udp"}, ShmDir: "/run/dv", ListenUDP: "127.0.0.1:1", AdvertiseUDP: "127.0.0.1:2",
 		TrustFabric: true, ControlTimeout: 2 * time.Second, IncarnationFile: "d/member/dv-incarnation",
+		ViewFile: "d/member/dv-view", Delivery: raftdv.DeliveryAgreed, NoRelays: true, Beat: 5 * time.Millisecond,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
@@ -285,7 +286,50 @@ func TestMembersOf(t *testing.T) {
 	if got := membersOf(voting{})(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
+	none := membership.NewCluster(zap.NewNop())
+	if n, ok := removedFrom(none); n != 0 || !ok {
+		t.Errorf("of a cluster of nobody %d were removed, %v", n, ok)
+	}
 	if got := membersOf("no server")(); !reflect.DeepEqual(got, election.Members{}) {
 		t.Errorf("of no server: %+v", got)
+	}
+}
+
+// printed is a cluster that says of itself what etcd's does.
+type printed struct {
+	voting
+	text string
+}
+
+func (p printed) String() string       { return p.text }
+func (p printed) Cluster() api.Cluster { return p }
+
+// TestEpoch: each change of the members makes it rise, and what is not understood is
+// not known.
+func TestEpoch(t *testing.T) {
+	last := uint64(0)
+	for _, c := range []struct{ voters, learners, removed int }{
+		{1, 0, 0}, {2, 0, 0}, {2, 1, 0}, {3, 0, 0}, {2, 0, 1}, {2, 1, 1}, {2, 0, 2}, {3, 0, 2}, {4, 0, 2}, {3, 0, 3},
+	} {
+		got := epochOf(c.voters, c.learners, c.removed)
+		if got <= last {
+			t.Errorf("%+v: %d after %d", c, got, last)
+		}
+		last = got
+	}
+	for text, want := range map[string]uint64{
+		"{ClusterID:c Members:[] RemovedMemberIDs:[]}":                          5,
+		"{ClusterID:c Members:[] RemovedMemberIDs:[8e9e05c52164694d a]}":        11,
+		"{ClusterID:c Members:[RemovedMemberIDs:[1 2 3]] RemovedMemberIDs:[b]}": 8,
+		"{ClusterID:c Members:[] RemovedMemberIDs:[me]}":                        0,
+		"{ClusterID:c Members:[] RemovedMemberIDs:[a] Something:[b]}":           0,
+		"{ClusterID:c Members:[]}":                                              0,
+	} {
+		if got := membersOf(printed{text: text})().Epoch; got != want {
+			t.Errorf("%s: epoch %d, want %d", text, got, want)
+		}
+	}
+	if got := membersOf(voting{})().Epoch; got != 0 {
+		t.Errorf("of a cluster that says nothing of itself: %d", got)
 	}
 }
