@@ -35,8 +35,8 @@ write is read back from all members in the end; if one is lost the exit code is 
 
 Scenarios:
 ` + scenarioList() + `
-It needs root and is skipped without it, which is said.`,
-		Example: `  raftdv bench partition                            # about 25 minutes
+Without --dv-flags="--dv-views=on" etcd-dv relays nothing. It needs root and is skipped without it, which is said.`,
+		Example: `  raftdv bench partition --dv-flags="--dv-views=on" # about 25 minutes
   raftdv bench partition --scenario=chain-of-four,constrained --trials=10
   raftdv bench partition --scenario=quorum-loss --stock-flags="--pre-vote=false"`,
 		Args: cobra.NoArgs,

@@ -52,7 +52,7 @@ func TestSimFailure(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "1 of 1 runs failed") {
 		t.Errorf("a run too short for five faults: %v\n%s", err, out)
 	}
-	for _, want := range []string{"FAILED      exercised", "faults struck, want 5", "replay with: raftdv sim --seed 5 --members 3 --hash --elections=off --failovers=0 --duration=11s\n", "the smallest schedule that fails has 0 of 0 faults"} {
+	for _, want := range []string{"FAILED      exercised", "faults struck, want 5", "replay with: raftdv sim --seed 5 --members 3 --hash --elections=off --failovers=0 --views=true --duration=11s\n", "the smallest schedule that fails has 0 of 0 faults"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is not in\n%s", want, out)
 		}
@@ -104,7 +104,7 @@ func TestSimSummary(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, err := simulated(t, "--results", file, "--summary")
-	if err != nil || !strings.Contains(out, "elections on, 2 failovers\n\n| members | 3 |") || !strings.Contains(out, "| seeds | 2 |") {
+	if err != nil || !strings.Contains(out, "elections on, 2 failovers, views true\n\n| members | 3 |") || !strings.Contains(out, "| seeds | 2 |") {
 		t.Errorf("%v\n%s", err, out)
 	}
 	if _, err := simulated(t, "--summary"); err == nil || !strings.Contains(err.Error(), "no --results") {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -256,27 +257,12 @@ func (s *side) cutLinks(ctx context.Context, cfg PartitionConfig, sc *Scenario, 
 	}
 	g.start(begin)
 	begun.Store(true)
-	watched, cancel := context.WithCancel(ctx)
-	defer cancel()
 	seen := leaders{s.view.term: 1}
-	var watch sync.WaitGroup
-	watch.Go(func() {
-		for watched.Err() == nil {
-			seen.note(s.statuses(watched, members))
-			pause(watched, watchEvery)
-		}
-	})
-	for _, st := range sc.steps(leader, rest, cfg.Duration) {
-		pause(ctx, time.Until(begin.Add(st.at)))
-		if err := l.only(st.cut); err != nil {
-			return n, err
-		}
+	if err := s.playOut(ctx, sc.steps(leader, rest, cfg.Duration), begin, cfg.Duration, l, seen); err != nil {
+		return n, err
 	}
-	pause(ctx, time.Until(begin.Add(cfg.Duration)))
 	n.LongestGapMs = bench.Round(millis(g.end(time.Now())))
 	begun.Store(false)
-	cancel()
-	watch.Wait()
 	if err := errors.Join(l.only(nil), context.Cause(ctx)); err != nil {
 		return n, err
 	}
@@ -288,15 +274,35 @@ func (s *side) cutLinks(ctx context.Context, cfg PartitionConfig, sc *Scenario, 
 	if err != nil {
 		return n, err
 	}
-	for term, who := range later {
-		seen[term] = who
-	}
+	maps.Copy(seen, later)
 	n.AvailablePct = all.percent()
 	for _, e := range each {
 		n.ReachPct += e.percent() / float64(len(each))
 	}
 	n.ChangesMean, n.ChangesMax, n.TermsMean = float64(seen.changes()), seen.changes(), float64(s.view.term-before)
 	return n, nil
+}
+
+// playOut cuts what each step wants and notes who leads, until the end.
+func (s *side) playOut(ctx context.Context, steps []step, begin time.Time, d time.Duration, l *links, seen leaders) error {
+	watched, cancel := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	defer cancel()
+	watch.Go(func() {
+		for watched.Err() == nil {
+			seen.note(s.statuses(watched, s.cluster.Members()))
+			pause(watched, watchEvery)
+		}
+	})
+	for _, st := range steps {
+		pause(ctx, time.Until(begin.Add(st.at)))
+		if err := l.only(st.cut); err != nil {
+			return err
+		}
+	}
+	pause(ctx, time.Until(begin.Add(d)))
+	return nil
 }
 
 // Check wants etcd-dv to be no worse than stock.

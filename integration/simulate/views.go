@@ -22,7 +22,6 @@ type viewed struct {
 	flights map[uint64]*agreedFlight
 	acting  bool
 	again   bool
-	saving  bool
 	ordAt   time.Duration // a timer is set for then, by the member's clock; 0: none is
 	chatter *rand.Rand
 	chats   int

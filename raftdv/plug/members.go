@@ -101,7 +101,7 @@ func removedFrom(cluster api.Cluster) (n int, ok bool) {
 	if !ok || end != "}" {
 		return 0, false
 	}
-	for _, id := range strings.Fields(list) {
+	for id := range strings.FieldsSeq(list) {
 		if strings.Trim(id, "0123456789abcdef") != "" {
 			return 0, false
 		}

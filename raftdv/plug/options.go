@@ -18,9 +18,10 @@ const (
 	flagPrefix = "dv-"
 	// EnvPrefix starts the name of every variable that this package reads.
 	EnvPrefix = "ETCD_DV_"
-	// electionsName and relaysName are the options that can be on.
+	// electionsName, relaysName and viewsName are the options that can be on.
 	electionsName = "elections"
 	relaysName    = "relays"
+	viewsName     = "views"
 	// fileKey is the top-level key of the configuration file.
 	fileKey = "dv"
 	// listenKey is etcd's own.
@@ -59,11 +60,14 @@ var options = []option{
 	{electionsName, "off|observe|on", string(defaultElections),
 		"on: elections are arbitrated and end in at most three rounds, while all voters have this transport; observe: only say what would be done; off: raft's own.",
 		func(s *Settings, v string) error { s.Elections = Elections(v); return nil }},
+	{viewsName, "on|off", string(SwitchOff),
+		"on: members run in views, with one order for what decides elections, and connect others that have lost each other; off: they do not.",
+		func(s *Settings, v string) error { s.Views = Switch(v); return nil }},
 	{"delivery", "auto|agreed", raftdv.DeliveryAuto.String(),
 		"auto: raft's messages never wait for the agreed order, copies of those that decide elections travel in it; agreed: all of them travel in it, for experiments.",
 		func(s *Settings, v string) error { s.Delivery = v; return nil }},
 	{relaysName, "on|off", string(SwitchOn),
-		"on: members that cannot reach each other do so by way of members that can; off: they do not, and this one passes on nothing.",
+		"on: members that cannot reach each other do so by way of members that can, with dv-views=on; off: they do not, and this one passes on nothing.",
 		func(s *Settings, v string) error { s.Relays = Switch(v); return nil }},
 	{"beat", "duration", defaultBeat.String(),
 		"How often a member gives a sign of life at least while a view changes or agreed messages are under way.",
@@ -215,7 +219,7 @@ func scalar(name string, v any) (string, error) {
 		switch {
 		case !v:
 			return string(Off), nil
-		case name == electionsName || name == relaysName:
+		case name == electionsName || name == relaysName || name == viewsName:
 			return string(SwitchOn), nil
 		}
 	case []any:

@@ -13,13 +13,13 @@ import (
 var everything = Settings{
 	Mode: Require, Fabrics: []string{"stream", "shm", "udp"}, ListenUDP: "127.0.0.1:1", AdvertiseUDP: "127.0.0.1:2",
 	ShmDir: "/run/dv", Liveness: Fabric, Elections: ElectionsObserve, ControlTimeout: 2 * time.Second,
-	Delivery: "agreed", Relays: SwitchOff, Beat: 5 * time.Millisecond,
+	Views: SwitchOn, Delivery: "agreed", Relays: SwitchOff, Beat: 5 * time.Millisecond,
 }
 
 var everythingByName = map[string]string{
 	"mode": "require", "fabrics": "stream, shm, udp", "listen-udp": "127.0.0.1:1", "advertise-udp": "127.0.0.1:2",
 	"shm-dir": "/run/dv", "liveness": "fabric", "elections": "observe", "control-timeout": "2s",
-	"delivery": "agreed", "relays": "off", "beat": "5ms",
+	"delivery": "agreed", "relays": "off", "views": "on", "beat": "5ms",
 }
 
 // A setting without an option could not be set; the test below would not see
@@ -114,12 +114,14 @@ dv:
   elections: observe
   delivery: agreed
   relays: off
+  views: on
   beat: 5ms
   control-timeout: 2s
 `, everything},
 		"json":          {`{"name": "m1", "dv": {"mode": "off"}}`, Settings{Mode: Off}},
 		"bare off":      {"dv:\n  mode: off\n", Settings{Mode: Off}},
 		"bare on":       {"dv:\n  elections: on\n", Settings{Elections: ElectionsOn}},
+		"views on":      {"dv:\n  views: on\n", Settings{Views: SwitchOn}},
 		"relays on":     {"dv:\n  relays: on\n", Settings{Relays: SwitchOn}},
 		"elections off": {"dv:\n  elections: off\n", Settings{Elections: ElectionsOff}},
 		"list as text":  {"dv:\n  fabrics: stream,udp\n", Settings{Fabrics: []string{"stream", "udp"}}},

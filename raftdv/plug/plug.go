@@ -125,6 +125,10 @@ func replace(s Settings, cfg config.ServerConfig, stock *rafthttp.Transport) *ra
 	if err != nil {
 		panic("raftdv: " + err.Error())
 	}
+	votes := ""
+	if s.Views == SwitchOn {
+		votes = filepath.Join(cfg.MemberDir(), viewFile)
+	}
 	return &raftdv.Transport{
 		Logger: stock.Logger, DialTimeout: stock.DialTimeout, DialRetryFrequency: stock.DialRetryFrequency, TLSInfo: stock.TLSInfo,
 		ID: stock.ID, URLs: stock.URLs, ClusterID: stock.ClusterID, Raft: stock.Raft, Snapshotter: stock.Snapshotter,
@@ -133,7 +137,7 @@ func replace(s Settings, cfg config.ServerConfig, stock *rafthttp.Transport) *ra
 			Require: s.Mode == Require, Fabrics: s.Fabrics, ShmDir: s.ShmDir, ListenUDP: s.ListenUDP, AdvertiseUDP: s.AdvertiseUDP,
 			PeerListener: s.peerListener, TrustFabric: s.Liveness == Fabric, ControlTimeout: s.ControlTimeout,
 			IncarnationFile: filepath.Join(cfg.MemberDir(), incarnationFile),
-			ViewFile:        filepath.Join(cfg.MemberDir(), viewFile), Delivery: delivery, Beat: s.Beat, NoRelays: s.Relays == SwitchOff,
+			ViewFile:        votes, Delivery: delivery, Beat: s.Beat, NoRelays: s.Relays == SwitchOff,
 			Elections: mode, Members: membersOf(stock.Raft), PreVote: cfg.PreVote, CheckQuorum: true,
 			ElectionTimeout: time.Duration(cfg.ElectionTicks) * time.Duration(cfg.TickMs) * time.Millisecond,
 		},

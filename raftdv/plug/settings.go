@@ -91,6 +91,9 @@ type Settings struct {
 	Liveness Liveness
 	// Elections: default on. See election.Mode.
 	Elections Elections
+	// Views says whether members run in views, without which nothing travels in the
+	// agreed order and nobody relays. Default off.
+	Views Switch
 	// Delivery says what of raft's traffic travels in the agreed order: "auto" or
 	// "agreed". Default auto. See raftdv.Delivery.
 	Delivery string
@@ -139,6 +142,9 @@ func (s Settings) WithDefaults() Settings {
 	if s.Delivery == "" {
 		s.Delivery = raftdv.DeliveryAuto.String()
 	}
+	if s.Views == "" {
+		s.Views = SwitchOff
+	}
 	if s.Relays == "" {
 		s.Relays = SwitchOn
 	}
@@ -165,6 +171,7 @@ func (s Settings) Validate() error {
 		s.livenessBacked(),
 		oneOf("dv-elections", s.Elections, ElectionsOff, ElectionsObserve, ElectionsOn),
 		oneOf("dv-delivery", s.Delivery, raftdv.DeliveryAuto.String(), raftdv.DeliveryAgreed.String()),
+		oneOf("dv-views", s.Views, SwitchOn, SwitchOff),
 		oneOf("dv-relays", s.Relays, SwitchOn, SwitchOff),
 		within("dv-beat", s.Beat, minBeat, maxBeat),
 		within("dv-control-timeout", s.ControlTimeout, minControlTimeout, maxControlTimeout),
