@@ -94,11 +94,11 @@ func TestReplayCommand(t *testing.T) {
 		only []int
 		want string
 	}{
-		{nil, "raftdv sim --seed 9 --members 5 --hash --elections=observe --failovers=3"},
-		{[]int{}, "raftdv sim --seed 9 --members 5 --hash --elections=observe --failovers=3 --only=none"},
-		{[]int{3, 11}, "raftdv sim --seed 9 --members 5 --hash --elections=observe --failovers=3 --only=3,11"},
+		{nil, "raftdv sim --seed 9 --members 5 --hash --elections=observe --failovers=3 --views=true"},
+		{[]int{}, "raftdv sim --seed 9 --members 5 --hash --elections=observe --failovers=3 --views=true --only=none"},
+		{[]int{3, 11}, "raftdv sim --seed 9 --members 5 --hash --elections=observe --failovers=3 --views=true --only=3,11"},
 	} {
-		r := Report{Seed: 9, Members: 5, cfg: &Config{Only: c.only, Elections: election.Observe, Failovers: 3}}
+		r := Report{Seed: 9, Members: 5, cfg: &Config{Only: c.only, Elections: election.Observe, Failovers: 3, Views: true}}
 		if got := r.Replay(); got != c.want {
 			t.Errorf("%q, want %q", got, c.want)
 		}

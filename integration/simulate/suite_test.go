@@ -107,7 +107,12 @@ func TestResultsAreOfOneMode(t *testing.T) {
 	s.Config.Elections, s.Config.Failovers = election.On, 1
 	s.mustRun(t)
 	other := smallSuite(file)
-	if _, err := other.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "elections on and 1 failovers, this has off and 0") {
+	if _, err := other.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "elections on, 1 failovers and views false, this has off, 0 and false") {
+		t.Errorf("another mode: %v", err)
+	}
+	other = smallSuite(file)
+	other.Config.Elections, other.Config.Failovers, other.Config.Views = election.On, 1, true
+	if _, err := other.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "views false, this has on, 1 and true") {
 		t.Errorf("another mode: %v", err)
 	}
 	if err := os.WriteFile(file, []byte(`{"version":"v1"}`+"\n"), 0o644); err != nil {
@@ -135,7 +140,7 @@ func TestSummarize(t *testing.T) {
 		t.Fatal(err)
 	}
 	sum, about, err := Summarize(file)
-	if err != nil || about != "version v1, elections on, 1 failovers" {
+	if err != nil || about != "version v1, elections on, 1 failovers, views false" {
 		t.Fatalf("%q, %v", about, err)
 	}
 	var want, got strings.Builder
