@@ -249,10 +249,11 @@ func (d *Detector) suspected(id fabric.MemberID, w *watch, heardBy func(fabric.M
 
 // Hears lists whom this member hears directly: whose own signs of life come in
 // time. Relaying is to begin earlier than suspicion, after a third of its time
-// or when a beat is missed (protocol §4).
+// or when a beat is missed (protocol §4): at the latest after SuspectAfter, however
+// late members have been, because who suspects a leader needs others soon.
 func (d *Detector) Hears() (ids []fabric.MemberID) {
 	for i, id := range d.ids {
-		if w := &d.watches[i]; id != d.self && w.near && !w.down && d.now-w.direct < max(w.limit/3, w.beat+w.beat/2) {
+		if w := &d.watches[i]; id != d.self && w.near && !w.down && d.now-w.direct < max(min(w.limit/3, d.cfg.SuspectAfter), w.beat+w.beat/2) {
 			ids = append(ids, id)
 		}
 	}

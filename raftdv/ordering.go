@@ -44,7 +44,7 @@ type ordering struct {
 	mixed    string        // why nothing is sent in agreed order
 	flights  map[uint64]*orderFlight
 	ticket   uint64
-	linked   map[fabric.MemberID]bool
+	linked   map[fabric.MemberID]link
 	record   orderRecord
 	lastView uint64 // of whoever acts: as delivered
 }
@@ -65,7 +65,7 @@ var errNoViewFile = errors.New("there is no file to keep votes on views in: set 
 
 func (o *ordering) init(t *Transport) {
 	o.t, o.soon, o.saves = t, make(chan struct{}, 1), make(chan []byte, 1)
-	o.flights, o.linked = map[uint64]*orderFlight{}, map[fabric.MemberID]bool{}
+	o.flights, o.linked = map[uint64]*orderFlight{}, map[fabric.MemberID]link{}
 	o.record.notSent = map[string]uint64{}
 	o.hand.init()
 	o.why = "the members are not known yet"
@@ -133,20 +133,36 @@ func (o *ordering) act() {
 	}
 }
 
-// linkNews says that a peer is linked with this member directly, or no longer.
+// link is what is known of the link with a peer.
+type link struct {
+	direct bool   // the two hear each other without a relay
+	detour bool   // they do not, and somebody is linked with both
+	stirs  uint64 // of the barrier, when that was so
+}
+
+// linkNews says that something else is known of a peer's link.
 type linkNews struct {
-	peer   fabric.MemberID
-	linked bool
+	peer fabric.MemberID
+	link
 }
 
 // links lists what is new about links; mu is held.
 func (o *ordering) links() (news []linkNews) {
 	b := o.endpoint.Core().Barrier()
 	for _, id := range b.Peers() {
-		linked := b.Linked(id)
-		if was, known := o.linked[id]; !known || linked != was {
-			o.linked[id] = linked
-			news = append(news, linkNews{id, linked})
+		if o.t.peer(types.ID(id)) == nil {
+			delete(o.linked, id) // it is told when it is there
+			continue
+		}
+		was, known := o.linked[id]
+		if known && was.stirs == b.Stirs() {
+			continue
+		}
+		l := link{direct: b.Linked(id), stirs: b.Stirs()}
+		l.detour = !l.direct && len(b.Ways(id)) > 0
+		o.linked[id] = l
+		if !known || l.direct != was.direct || l.detour != was.detour {
+			news = append(news, linkNews{id, l})
 		}
 	}
 	return news
@@ -176,7 +192,7 @@ func (o *ordering) perform(a *ordered.Actions, links []linkNews) {
 	}
 	for _, l := range links {
 		if p := o.t.peer(types.ID(l.peer)); p != nil {
-			p.setLinked(l.linked)
+			p.setLink(l.link)
 		}
 	}
 }
@@ -319,7 +335,7 @@ func (o *ordering) ways(to fabric.MemberID) []fabric.MemberID {
 func (o *ordering) linkedWith(id fabric.MemberID) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.linked[id]
+	return o.linked[id].direct
 }
 
 // appendSection is called by whoever encodes the row.

@@ -142,7 +142,7 @@ func (o *ordering) describe(s *State) {
 	s.Order.Members = append(s.Order.Members, lifeNames(v.Members)...)
 	for i := range s.Peers {
 		if id, err := types.IDFromString(s.Peers[i].Member); err == nil {
-			s.Peers[i].Linked = o.linked[fabric.MemberID(id)]
+			s.Peers[i].Linked = o.linked[fabric.MemberID(id)].direct
 		}
 	}
 }

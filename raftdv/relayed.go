@@ -3,7 +3,6 @@ package raftdv
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -19,9 +18,14 @@ import (
 )
 
 const (
-	// relayFirst is how long a peer that was never heard may stay so before it is
-	// asked for by way of others: members start one after the other.
-	relayFirst = 300 * time.Millisecond
+	// relayAfter is for how long somebody must have been linked with both this
+	// member and a peer that it is not linked with, before the peer is asked for by way
+	// of others. A machine that stands still for a moment loses all its links at once,
+	// and has no way to anybody; links that are cut leave others as they are.
+	relayAfter = 40 * time.Millisecond
+	// relayFirst is the same for a peer that was never heard: members start one
+	// after the other.
+	relayFirst = time.Second
 	// relaySettle is how long members have to hear each other before the direct
 	// road is taken again, relayLinger how long the relay is kept after that, or after
 	// the peer asked for it.
@@ -42,10 +46,11 @@ type relayed struct {
 	kick chan struct{} // holds one: something has changed
 
 	mu     sync.Mutex // guards the fields below
-	known  bool       // linked is
-	linked bool       // this member and the peer hear each other directly
-	ever   bool       // they did once
-	since  time.Time  // when linked changed last
+	known  bool       // link is
+	link   link       // with the peer
+	ever   bool       // it was direct once
+	since  time.Time  // when link.direct changed last
+	detour time.Time  // when link.detour changed last
 	asked  time.Time  // when the peer dialled by way of others last
 	via    types.ID   // whom the peer's frames come by
 	conn   net.Conn
@@ -62,15 +67,18 @@ func (r *relayed) poke() {
 	}
 }
 
-// setLinked takes whether this member and the peer hear each other directly, and
-// that something may have changed about who else hears it.
-func (p *peer) setLinked(linked bool) {
+// setLink takes what is known of the link with the peer.
+func (p *peer) setLink(l link) {
 	r := &p.relay
+	now := time.Now()
 	r.mu.Lock()
-	if !r.known || r.linked != linked {
-		r.known, r.linked, r.since = true, linked, time.Now()
+	if !r.known || r.link.direct != l.direct {
+		r.since = now
 	}
-	r.ever = r.ever || linked
+	if !r.known || r.link.detour != l.detour {
+		r.detour = now
+	}
+	r.known, r.link, r.ever = true, l, r.ever || l.direct
 	r.mu.Unlock()
 	r.poke()
 }
@@ -132,19 +140,22 @@ func (p *peer) relayStep(limit *rate.Limiter) (wait time.Duration, done <-chan s
 func (p *peer) separate(now time.Time) (wait time.Duration) {
 	r := &p.relay
 	r.mu.Lock()
-	known, linked, ever, since := r.known, r.linked, r.ever, now.Sub(r.since)
+	l, since, detour := r.link, now.Sub(r.since), now.Sub(r.detour)
+	after := relayAfter
+	if !r.ever {
+		after = relayFirst
+	}
 	r.mu.Unlock()
 	wait = time.Hour
 	apart := p.apart.Load()
 	switch {
-	case !known:
-	case linked && apart && since < relaySettle:
+	case l.direct && apart && since < relaySettle:
 		return relaySettle - since
-	case linked && apart:
+	case l.direct && apart:
 		p.setApart(false)
-	case !linked && !apart && !ever && since < relayFirst:
-		return relayFirst - since
-	case !linked && !apart:
+	case l.detour && !apart && detour < after:
+		return after - detour
+	case l.detour && !apart:
 		p.setApart(true)
 	}
 	return wait
@@ -155,22 +166,23 @@ func (p *peer) setApart(on bool) {
 	p.choosePath(errApart)
 }
 
-// dialAround dials the peer by way of those members, the first that can.
+// dialAround dials the peer by way of those members.
 func (p *peer) dialAround(ways []fabric.MemberID) (wait time.Duration) {
-	var faults []error
+	var through []*peer
 	for _, id := range ways {
-		via := p.t.peer(types.ID(id))
-		if via == nil || via.paused.Load() || p.paused.Load() {
-			continue
+		if via := p.t.peer(types.ID(id)); via != nil && !via.paused.Load() && !p.paused.Load() {
+			through = append(through, via)
 		}
-		err := p.dialVia(via)
-		if err == nil {
-			p.relay.failed(nil)
-			return 0
-		}
-		faults = append(faults, fmt.Errorf("by way of %s: %w", via.id, err))
 	}
-	if err := errors.Join(faults...); p.relay.failed(err) && p.ctx.Err() == nil {
+	s, err := firstWay(p.ctx, &p.t.wg, through, p.dialVia)
+	if err == nil {
+		err = p.attachVia(s)
+	}
+	if err == nil {
+		p.relay.failed(nil)
+		return 0
+	}
+	if p.relay.failed(err) && p.ctx.Err() == nil {
 		p.t.lg.Info("no relay to peer", zap.String("local-member-id", p.t.ID.String()), zap.String("remote-peer-id", p.id.String()), zap.Error(err))
 	}
 	return relayEvery
@@ -185,57 +197,78 @@ func (r *relayed) failed(err error) (news bool) {
 	return news
 }
 
-// dialVia opens a control stream to the peer by way of another member.
-func (p *peer) dialVia(via *peer) (err error) {
+// viaStream is a control stream by way of another member.
+type viaStream struct {
+	controlStream
+	via  types.ID
+	conn *upgradedConn
+}
+
+// Close is for who does not attach it.
+func (s *viaStream) Close() error { return s.conn.Close() }
+
+// dialVia opens a control stream to the peer by way of another member, until ctx
+// ends.
+func (p *peer) dialVia(ctx context.Context, via *peer) (s *viaStream, err error) {
 	u := p.urls.pick()
 	if err := relayable(&u); err != nil {
-		return err
+		return nil, err
 	}
 	ours, priv, err := p.dialHello()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ours.Token = nil // who relays in clear would see it
 	request := ours.encode()
 	through, err := via.through(p.id)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	ctx, cancel := context.WithCancel(p.ctx)
+	own, cancel := context.WithCancel(p.ctx) // the stream outlives ctx
+	stop := context.AfterFunc(ctx, cancel)
+	late := time.AfterFunc(2*tunnelTimeout, cancel)
 	defer func() {
+		late.Stop()
+		if !stop() && err == nil {
+			s.Close()
+			err = context.Cause(ctx)
+		}
 		if err != nil {
 			cancel()
 		}
 	}()
-	late := time.AfterFunc(2*tunnelTimeout, cancel)
-	defer late.Stop()
-	resp, nc, err := p.roundTrip(ctx, through, u, request, http.Header{relayedHeader: {via.id.String()}})
+	resp, nc, err := p.roundTrip(own, through, u, request, http.Header{relayedHeader: {via.id.String()}})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	theirs, err := p.checkAnswer(resp)
 	if err != nil {
 		resp.Body.Close()
-		return err
+		return nil, err
 	}
-	s := controlStream{ours: ours, theirs: theirs, tls: u.Scheme == "https", sealed: resp.TLS != nil, tlsState: resp.TLS}
+	s = &viaStream{via: via.id, controlStream: controlStream{ours: ours, theirs: theirs, tls: u.Scheme == "https", sealed: resp.TLS != nil, tlsState: resp.TLS}}
 	if s.secret, s.noSide = s.deriveSecret(priv, request, resp.Header.Get(helloHeader)); s.noSide != nil {
 		resp.Body.Close()
-		return s.noSide
+		return nil, s.noSide
 	}
-	p.meets(theirs)
-	conn := &upgradedConn{resp.Body.(io.ReadWriteCloser), nc, cancel}
-	done, err := p.t.relayRoad().attachReceive(p.member, &s, conn)
+	s.conn = &upgradedConn{resp.Body.(io.ReadWriteCloser), nc, cancel}
+	return s, nil
+}
+
+// attachVia hears the peer by a stream that dialVia opened.
+func (p *peer) attachVia(s *viaStream) error {
+	p.meets(s.theirs)
+	done, err := p.t.relayRoad().attachReceive(p.member, &s.controlStream, s.conn)
 	if err != nil {
-		conn.Close()
+		s.Close()
 		return err
 	}
 	r := &p.relay
 	r.mu.Lock()
-	r.conn, r.done, r.via = conn, done, via.id
+	r.conn, r.done, r.via = s.conn, done, s.via
 	r.mu.Unlock()
 	p.t.lg.Info("peer is heard by way of another member", zap.String("local-member-id", p.t.ID.String()),
-		zap.String("remote-peer-id", p.id.String()), zap.String("relay", via.id.String()))
+		zap.String("remote-peer-id", p.id.String()), zap.String("relay", s.via.String()))
 	return nil
 }
 

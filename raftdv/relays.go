@@ -153,19 +153,16 @@ func (r *relays) reach(ctx context.Context, from, to *peer, hops int) (net.Conn,
 	if r.t.ordering.linkedWith(to.member) {
 		return r.dial(ctx, to)
 	}
-	err := errors.New("they do not hear each other")
+	var ways []*peer
 	for _, id := range r.t.ordering.ways(to.member) {
-		via := r.t.peer(types.ID(id))
-		if via == nil || via == from || hops == 0 {
-			continue
+		if via := r.t.peer(types.ID(id)); via != nil && via != from && hops > 0 {
+			ways = append(ways, via)
 		}
-		conn, failed := via.tunnel(ctx, to.id, hops-1)
-		if failed == nil {
-			return conn, nil
-		}
-		err = failed
 	}
-	return nil, err
+	if len(ways) == 0 {
+		return nil, errors.New("they do not hear each other")
+	}
+	return firstWay(ctx, &r.wg, ways, func(ctx context.Context, via *peer) (net.Conn, error) { return via.tunnel(ctx, to.id, hops-1) })
 }
 
 // dial connects to a peer's URL, without TLS: that is between the ends.

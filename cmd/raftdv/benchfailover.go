@@ -76,6 +76,7 @@ ignore leases; what the others still write is measured.`,
 	f.StringVar(&o.programs.DV, "dv", "", "etcd-dv (default: the one beside this program)")
 	f.StringVar(&o.dvFlags, "dv-flags", "", "further flags for every member of etcd-dv, separated by spaces")
 	f.StringVar(&o.programs.Dir, "dir", "", "folder for the data (default: in memory if possible)")
+	f.StringVar(&o.programs.Logs, "logs", "", "folder to which the members' logs are copied, one for each cluster")
 	f.StringVar(&o.csv, "csv", "", "file for one line for each trial")
 	f.BoolVar(&o.check, "assert", false, "fail if a goal of docs/performance.md is missed")
 	return cmd

@@ -52,6 +52,7 @@ Without --dv-flags="--dv-views=on" etcd-dv relays nothing. It needs root and is 
 	f.StringVar(&o.dvFlags, "dv-flags", "", "further flags for every member of etcd-dv, separated by spaces")
 	f.StringVar(&o.stockFlg, "stock-flags", "", "further flags for every member of stock etcd, separated by spaces")
 	f.StringVar(&o.cfg.Dir, "dir", "", "folder for the data (default: in memory if possible)")
+	f.StringVar(&o.cfg.Logs, "logs", "", "folder to which the members' logs are copied, one for each cluster")
 	f.BoolVar(&o.check, "assert", false, "fail where etcd-dv is worse than stock")
 	return cmd
 }

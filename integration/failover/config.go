@@ -45,6 +45,9 @@ type Programs struct {
 	// Dir holds the data. Default: in memory where the system has such a file
 	// system, else a temporary folder.
 	Dir string
+	// Logs is a folder to which the members' logs are copied when a cluster ends.
+	// Default none.
+	Logs string
 	// Progress is told what is going on. Default nobody.
 	Progress func(format string, args ...any)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -48,6 +49,7 @@ const (
 type side struct {
 	name    string
 	dir     string
+	logs    string // folder to keep logs in
 	cluster *cluster.Cluster
 	lab     lab
 	clients map[*cluster.Member]*clientv3.Client
@@ -66,7 +68,7 @@ type view struct {
 
 // openSide starts a cluster of n members in lab, and waits until it has settled.
 func openSide(ctx context.Context, name string, p Programs, n int, l lab, args ...string) (_ *side, err error) {
-	s := &side{name: name, lab: l, ledger: ledger.New(prefix), clients: map[*cluster.Member]*clientv3.Client{}}
+	s := &side{name: name, logs: p.Logs, lab: l, ledger: ledger.New(prefix), clients: map[*cluster.Member]*clientv3.Client{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -110,6 +112,7 @@ func (s *side) close() error {
 	// A process that waits for a disk cannot end.
 	err := s.lab.release()
 	if s.cluster != nil {
+		err = errors.Join(err, s.keepLogs())
 		s.cluster.Close()
 	}
 	err = errors.Join(err, s.lab.close())
@@ -117,6 +120,27 @@ func (s *side) close() error {
 		err = errors.Join(err, os.RemoveAll(s.dir))
 	}
 	return err
+}
+
+// keepLogs copies the members' logs to where the caller wants them.
+func (s *side) keepLogs() error {
+	if s.logs == "" {
+		return nil
+	}
+	dir, err := os.MkdirTemp(s.logs, s.name+"-")
+	if err != nil {
+		return fmt.Errorf("folder for the members' logs: %w", err)
+	}
+	for _, m := range s.cluster.Members() {
+		text, err := os.ReadFile(m.LogPath())
+		if err != nil {
+			return fmt.Errorf("keep the log of %s: %w", m.Name, err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, m.Name+".log"), text, 0o644); err != nil {
+			return fmt.Errorf("keep the log of %s: %w", m.Name, err)
+		}
+	}
+	return nil
 }
 
 // others returns the members but one.
