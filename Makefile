@@ -48,6 +48,10 @@ stock: ## build bin/etcd, stock etcd at the version of the server
 demo: build stock ## start a cluster, kill its leader, check that nothing is lost; stock etcd beside it (DEMO=--tls …)
 	@bin/raftdv demo $(DEMO)
 
+.PHONY: demo-links
+demo-links: build stock ## cut links between members, each in a network namespace; stock etcd beside it; needs root (DEMO=--load=20s …)
+	@bin/raftdv demo --links $(DEMO)
+
 .PHONY: etcdctl
 etcdctl: ## build bin/etcdctl, etcd's own client, unchanged
 	@$(call tool,etcdctl)

@@ -153,11 +153,15 @@ func (d *Detector) Heard(now time.Duration, id fabric.MemberID, direct bool) {
 }
 
 // Waits: what a member says waits for this one to take it, and whatever it says
-// next behind that. It is not silent.
+// next behind that. It is not silent; that it is heard directly does not follow if it
+// was not before: it may have come by a relay.
 func (d *Detector) Waits(now time.Duration, id fabric.MemberID) {
 	d.begin(now)
 	if w := d.watch(id); w != nil && !w.down {
-		w.last, w.direct = now, now
+		if d.hears(w) {
+			w.direct = now
+		}
+		w.last = now
 	}
 }
 
@@ -253,11 +257,15 @@ func (d *Detector) suspected(id fabric.MemberID, w *watch, heardBy func(fabric.M
 // late members have been, because who suspects a leader needs others soon.
 func (d *Detector) Hears() (ids []fabric.MemberID) {
 	for i, id := range d.ids {
-		if w := &d.watches[i]; id != d.self && w.near && !w.down && d.now-w.direct < max(min(w.limit/3, d.cfg.SuspectAfter), w.beat+w.beat/2) {
+		if id != d.self && d.hears(&d.watches[i]) {
 			ids = append(ids, id)
 		}
 	}
 	return ids
+}
+
+func (d *Detector) hears(w *watch) bool {
+	return w.near && !w.down && d.now-w.direct < max(min(w.limit/3, d.cfg.SuspectAfter), w.beat+w.beat/2)
 }
 
 // SuspectAfter is the limit in force for a member, 0 if it is not watched.

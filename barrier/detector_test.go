@@ -189,8 +189,29 @@ func TestWaits(t *testing.T) {
 		w.Waits(w.now, 3)
 	}
 	w.suspects()
+	if hears := w.Hears(); !slices.Equal(hears, []fabric.MemberID{2, 3}) {
+		t.Errorf("hears %v", hears)
+	}
 	w.beats(70*ms, 10*ms, 2)
 	w.suspects(3)
+}
+
+// TestWaitsByRelay: what came by a relay and waits says nothing of the link.
+func TestWaitsByRelay(t *testing.T) {
+	w := newWatcher(t, 3, DetectorConfig{})
+	w.beats(100*ms, 10*ms, 2, 3)
+	for range 20 {
+		w.beats(10*ms, 10*ms, 2)
+		w.Heard(w.now, 3, false)
+	}
+	for range 20 {
+		w.beats(10*ms, 10*ms, 2)
+		w.Waits(w.now, 3)
+		w.suspects()
+		if hears := w.Hears(); !slices.Equal(hears, []fabric.MemberID{2}) {
+			t.Fatalf("hears %v", hears)
+		}
+	}
 }
 
 // TestWatchesOthers: members of another configuration are watched from then on.

@@ -159,11 +159,11 @@ func (e *Endpoint) Send(now Instant, class fabric.Class, body []byte) (seq uint6
 	return seq, err
 }
 
-// Frame takes a frame of class agreed or safe from a peer. An error means that it
-// broke the rules, for which it is suspected.
-func (e *Endpoint) Frame(now Instant, from fabric.MemberID, f *fabric.Frame) error {
+// Frame takes a frame of class agreed or safe from a peer; direct: it came by no
+// relay. An error means that it broke the rules, for which it is suspected.
+func (e *Endpoint) Frame(now Instant, from fabric.MemberID, f *fabric.Frame, direct bool) error {
 	e.begin(now)
-	e.detector.Heard(now.Mono, from, true)
+	e.detector.Heard(now.Mono, from, direct)
 	e.active = now.Mono
 	if p := e.peer(from); p != nil {
 		p.waits = true

@@ -33,7 +33,7 @@ func TestAheadOfTheClock(t *testing.T) {
 		most := map[bool]time.Duration{true: time.Hour, false: 2 * time.Millisecond}[logical]
 		l := letter{from: e.core.view.Members[1], view: e.core.id, seq: 1, class: fabric.ClassAgreed, stamp: fabric.Stamp{Time: now.Clock.Nanos + int64(most) + 1}}
 		f := fabric.Frame{Header: fabric.Header{Class: l.class, Stream: l.seq, Stamp: l.stamp, Has: fabric.HasStamp}, Body: appendLetter(nil, &l, 2)}
-		if err := e.Frame(now, 2, &f); !errors.Is(err, ErrAhead) {
+		if err := e.Frame(now, 2, &f, true); !errors.Is(err, ErrAhead) {
 			t.Errorf("logical %v: %v", logical, err)
 		}
 		a := e.Take(now)
@@ -45,7 +45,7 @@ func TestAheadOfTheClock(t *testing.T) {
 		}
 		l.stamp.Time--
 		f.Stamp, f.Body = l.stamp, appendLetter(nil, &l, 2)
-		if err := e.Frame(now, 2, &f); err != nil {
+		if err := e.Frame(now, 2, &f, true); err != nil {
 			t.Errorf("logical %v: just not ahead: %v", logical, err)
 		}
 	}

@@ -95,7 +95,7 @@ func (s *station) frame(now Instant, from fabric.MemberID, f *fabric.Frame) erro
 	row, err := parsePassed(from, f)
 	if err != nil || row == nil {
 		if err == nil {
-			return s.endpoint.Frame(now, from, f)
+			return s.endpoint.Frame(now, from, f, true)
 		}
 		return s.endpoint.Blame(now, from, err)
 	}

@@ -257,11 +257,11 @@ func (o *ordering) row(row *fabric.Row, direct bool) {
 	o.input(func(e *ordered.Endpoint, now ordered.Instant) { _, _ = e.Row(now, row, direct) }) // Faults say it
 }
 
-// frame takes a frame of class agreed or safe.
-func (o *ordering) frame(from fabric.MemberID, f *fabric.Frame) {
+// frame takes a frame of class agreed or safe. direct: it came by no relay.
+func (o *ordering) frame(from fabric.MemberID, f *fabric.Frame, direct bool) {
 	own := fabric.Frame{Header: f.Header, Body: slices.Clone(f.Body)}
 	own.Seal, own.Destinations, own.Extensions = nil, nil, nil
-	o.input(func(e *ordered.Endpoint, now ordered.Instant) { _ = e.Frame(now, from, &own) }) // Faults say it
+	o.input(func(e *ordered.Endpoint, now ordered.Instant) { _ = e.Frame(now, from, &own, direct) }) // Faults say it
 }
 
 // signEvery bounds how often frames of a peer count as signs of life: rows are, too.

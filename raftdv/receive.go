@@ -32,12 +32,13 @@ func (r *receiver) Deliver(from fabric.MemberID, frames []fabric.Frame) {
 		return
 	}
 	d := r.decoder(from)
+	direct := r.name() != FabricRelay
 	var latest fabric.Stamp
 	for i := range frames {
 		f := &frames[i]
 		p.metrics.receivedBytes(len(f.Patch) + len(f.Body))
 		if f.Class >= fabric.ClassAgreed {
-			r.t.ordering.frame(from, f)
+			r.t.ordering.frame(from, f, direct)
 			continue
 		}
 		if f.Has&fabric.HasStamp != 0 && latest.Before(f.Stamp) {
@@ -47,7 +48,7 @@ func (r *receiver) Deliver(from fabric.MemberID, frames []fabric.Frame) {
 			p.refuse(err)
 		}
 	}
-	r.t.ordering.met(p, latest, r.name() != FabricRelay)
+	r.t.ordering.met(p, latest, direct)
 }
 
 func (r *receiver) decoder(from fabric.MemberID) *Decoder {

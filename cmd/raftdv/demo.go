@@ -14,6 +14,7 @@ import (
 
 func newDemoCmd() *cobra.Command {
 	var cfg demo.Config
+	var links bool
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Start a cluster on loopback, kill its leader, check that nothing acknowledged is lost",
@@ -22,7 +23,13 @@ it, kills the leader with SIGKILL, measures how long writes are refused, starts
 the member again and reads back every put that was acknowledged. It fails if
 one is missing. At a terminal the cluster then stays up until Ctrl-C. Nothing
 is left behind. If stock etcd is at hand, its leader is killed in the same way,
-to compare.`,
+to compare.
+
+With --links it cuts links between members instead: each has a network namespace
+of its own, which needs root. First the link of the leader and a follower of
+three, both ways, then all links but those of a chain of four; stock etcd beside
+it. It fails if a cluster of etcd-dv cannot be written to meanwhile, changes its
+leader more than once, or loses a write.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cfg.Binary == "" {
@@ -33,6 +40,9 @@ to compare.`,
 			}
 			if !cmd.Flags().Changed("stock") {
 				cfg.Stock, _ = besideUs("etcd")
+			}
+			if links {
+				return demo.Links(cmd.Context(), demo.LinksConfig{Binary: cfg.Binary, Stock: cfg.Stock, Args: cfg.Args, Duration: cfg.Load}, cmd.OutOrStdout())
 			}
 			cfg.Tool = os.Args[0]
 			if _, err := exec.LookPath("etcdctl"); err != nil {
@@ -51,6 +61,7 @@ to compare.`,
 	f.BoolVar(&cfg.TLS, "tls", false, "mutual TLS between peers and towards clients")
 	f.DurationVar(&cfg.Load, "load", 0, "how long to write before the leader is killed (default 3s)")
 	f.StringArrayVar(&cfg.Args, "arg", nil, "further argument for every member, like --arg=--dv-mode=off; may be repeated")
+	f.BoolVar(&links, "links", false, "cut links between members instead (root only; 10s for each cut, or --load)")
 	f.BoolVar(&cfg.Stay, "stay", false, "keep the cluster until Ctrl-C (default: at a terminal only)")
 	return cmd
 }

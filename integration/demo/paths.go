@@ -55,12 +55,23 @@ func settledPaths(ctx context.Context, members []*cluster.Member) []string {
 // peers, one line each, and whether that is likely to stay. A member that
 // shows no transport runs on rafthttp.
 func paths(ctx context.Context, members []*cluster.Member) (lines []string, settled bool) {
-	states, names := map[*cluster.Member][]raftdv.State{}, map[string]string{}
 	settled = true
+	lines, complete := eachPeer(ctx, members, func(from, to string, p *raftdv.PeerState, _ func(string) string) string {
+		settled = settled && p.Path != fallbackPath
+		return fmt.Sprintf("%s -> %s: %s", from, to, p.Path)
+	})
+	return lines, settled && complete
+}
+
+// eachPeer asks all members for their peers, and returns what line makes of each, by
+// the members' names; complete: all have answered.
+func eachPeer(ctx context.Context, members []*cluster.Member, line func(from, to string, p *raftdv.PeerState, name func(id string) string) string) (lines []string, complete bool) {
+	states, names := map[*cluster.Member][]raftdv.State{}, map[string]string{}
+	complete = true
 	for _, m := range members {
 		st, err := m.States(ctx)
 		if err != nil {
-			lines, settled = append(lines, fmt.Sprintf("%s: unknown (%v)", m.Name, err)), false
+			lines, complete = append(lines, fmt.Sprintf("%s: unknown (%v)", m.Name, err)), false
 			continue
 		}
 		states[m] = st
@@ -71,13 +82,14 @@ func paths(ctx context.Context, members []*cluster.Member) (lines []string, sett
 			lines = append(lines, fmt.Sprintf("%s -> all peers: %s", m.Name, stockPath))
 		}
 	}
+	name := func(id string) string { return cmp.Or(names[id], id) }
 	for _, m := range members {
 		for _, s := range states[m] {
-			for _, p := range s.Peers {
-				settled = settled && p.Path != fallbackPath
-				lines = append(lines, fmt.Sprintf("%s -> %s: %s", m.Name, cmp.Or(names[p.Member], p.Member), p.Path))
+			for i := range s.Peers {
+				p := &s.Peers[i]
+				lines = append(lines, line(m.Name, name(p.Member), p, name))
 			}
 		}
 	}
-	return lines, settled
+	return lines, complete
 }

@@ -122,9 +122,9 @@ func RunAttack(ctx context.Context, cfg AttackConfig, report func(AttackResult))
 	}
 	for i := range cfg.Trials {
 		r := AttackResult{Trial: i + 1, Writers: cfg.Writers, Seconds: cfg.Duration.Seconds(), EveryMs: millis(cfg.Every), Origin: bench.Here()}
-		names := []string{stockSide, dvSide}
+		names := []string{StockSide, DVSide}
 		if i%2 == 1 {
-			names = []string{dvSide, stockSide}
+			names = []string{DVSide, StockSide}
 		}
 		for _, name := range names {
 			n, paths, err := attack(ctx, cfg, name)
@@ -132,7 +132,7 @@ func RunAttack(ctx context.Context, cfg AttackConfig, report func(AttackResult))
 				return fmt.Errorf("attack %d on %s: %w", i+1, name, err)
 			}
 			cfg.Progress("attack %d/%d on %s: %.0f writes/s before, %.0f during, longest gap %.0f ms, %d terms", i+1, cfg.Trials, name, n.BeforePS, n.DuringPS, n.LongestGapMs, n.Terms)
-			if name == stockSide {
+			if name == StockSide {
 				r.Stock = n
 			} else {
 				r.DV, r.Paths = n, paths
@@ -337,7 +337,7 @@ func WriteAttackTable(w io.Writer, results []AttackResult) error {
 	fmt.Fprintln(t, "attack\t\tseconds\tcampaign every ms\tcampaigns (refused)\twrites/s before\tduring\tlongest gap ms\tterms\tleader changes\tread back\t")
 	for _, r := range results {
 		for i, n := range []AttackNumbers{r.Stock, r.DV} {
-			fmt.Fprintf(t, "%d\t%s\t%.0f\t%.0f\t%d (%d)\t%.0f\t%.1f\t%.0f\t%d\t%d\t%d\t\n", r.Trial, []string{stockSide, dvSide}[i], r.Seconds, r.EveryMs,
+			fmt.Fprintf(t, "%d\t%s\t%.0f\t%.0f\t%d (%d)\t%.0f\t%.1f\t%.0f\t%d\t%d\t%d\t\n", r.Trial, []string{StockSide, DVSide}[i], r.Seconds, r.EveryMs,
 				n.Sent, n.Refused, n.BeforePS, n.DuringPS, n.LongestGapMs, n.Terms, n.Changes, n.Writes)
 		}
 	}

@@ -49,7 +49,7 @@ func TestCampaignerPosts(t *testing.T) {
 // and hardly anything is written.
 func TestAttackDeposesStock(t *testing.T) {
 	p := programs(t)
-	n, _, err := attack(t.Context(), AttackConfig{Programs: p, Duration: 4 * time.Second}.withDefaults(), stockSide)
+	n, _, err := attack(t.Context(), AttackConfig{Programs: p, Duration: 4 * time.Second}.withDefaults(), StockSide)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func TestRunQuiet(t *testing.T) {
 // The control: a change of leader in the middle of it is counted.
 func TestWatchSeesChange(t *testing.T) {
 	p := programs(t)
-	s, err := openSide(t.Context(), stockSide, p, 3, signals{})
+	s, err := openSide(t.Context(), StockSide, p, 3, signals{})
 	if err != nil {
 		t.Fatal(err)
 	}

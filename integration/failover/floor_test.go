@@ -30,7 +30,7 @@ func (l *moves) mend(context.Context, int, *cluster.Member) error { return nil }
 func TestFloor(t *testing.T) {
 	p := programs(t)
 	l := &moves{}
-	s, err := openSide(t.Context(), stockSide, p, 3, l)
+	s, err := openSide(t.Context(), StockSide, p, 3, l)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/raftdv/dv/integration/bench"
+	"github.com/raftdv/dv/integration/cluster"
 )
 
 const (
@@ -38,6 +39,11 @@ type PartitionConfig struct {
 	Duration time.Duration
 	// Trials of each side. Default 3.
 	Trials int
+	// Sides are those to measure, StockSide and DVSide. Default both.
+	Sides []string
+	// During is called in the middle of each partition with the members of the side,
+	// that of stock or of etcd-dv. Default nothing.
+	During func(ctx context.Context, side string, members []*cluster.Member)
 }
 
 func (c PartitionConfig) withDefaults() PartitionConfig {
@@ -50,6 +56,9 @@ func (c PartitionConfig) withDefaults() PartitionConfig {
 	}
 	if c.Trials == 0 {
 		c.Trials = defaultPartitionTrials
+	}
+	if len(c.Sides) == 0 {
+		c.Sides = []string{StockSide, DVSide}
 	}
 	return c
 }
@@ -132,7 +141,7 @@ func RunPartitions(ctx context.Context, cfg PartitionConfig, report func(Partiti
 
 func (r *PartitionResult) measure(ctx context.Context, cfg PartitionConfig, s *Scenario) error {
 	for i := range cfg.Trials {
-		names := []string{stockSide, dvSide}
+		names := slices.Clone(cfg.Sides)
 		if i%2 == 1 {
 			slices.Reverse(names)
 		}
@@ -143,7 +152,7 @@ func (r *PartitionResult) measure(ctx context.Context, cfg PartitionConfig, s *S
 			}
 			cfg.Progress("%s, %d members: trial %d/%d: %s: somebody could write for %.0f%% of the time, a member for %.0f%%, longest gap %.0f ms, %.0f changes of leader",
 				s.Name, s.Members, i+1, cfg.Trials, name, n.AvailablePct, n.ReachPct, n.LongestGapMs, n.ChangesMean)
-			if name == stockSide {
+			if name == StockSide {
 				r.Stock.add(&n)
 			} else {
 				r.DV.add(&n)
@@ -178,7 +187,7 @@ func partition(ctx context.Context, cfg PartitionConfig, sc *Scenario, name stri
 		return n, "", err
 	}
 	var args []string
-	if name == stockSide {
+	if name == StockSide {
 		args = cfg.StockArgs
 	}
 	s, err := openSide(ctx, name, cfg.Programs, sc.Members, l, args...)
@@ -258,7 +267,7 @@ func (s *side) cutLinks(ctx context.Context, cfg PartitionConfig, sc *Scenario, 
 	g.start(begin)
 	begun.Store(true)
 	seen := leaders{s.view.term: 1}
-	if err := s.playOut(ctx, sc.steps(leader, rest, cfg.Duration), begin, cfg.Duration, l, seen); err != nil {
+	if err := s.playOut(ctx, sc.steps(leader, rest, cfg.Duration), begin, cfg.Duration, l, seen, cfg.During); err != nil {
 		return n, err
 	}
 	n.LongestGapMs = bench.Round(millis(g.end(time.Now())))
@@ -283,8 +292,9 @@ func (s *side) cutLinks(ctx context.Context, cfg PartitionConfig, sc *Scenario, 
 	return n, nil
 }
 
-// playOut cuts what each step wants and notes who leads, until the end.
-func (s *side) playOut(ctx context.Context, steps []step, begin time.Time, d time.Duration, l *links, seen leaders) error {
+// playOut cuts what each step wants and notes who leads, until the end; during is
+// called half-way.
+func (s *side) playOut(ctx context.Context, steps []step, begin time.Time, d time.Duration, l *links, seen leaders, during func(context.Context, string, []*cluster.Member)) error {
 	watched, cancel := context.WithCancel(ctx)
 	var watch sync.WaitGroup
 	defer watch.Wait()
@@ -295,6 +305,13 @@ func (s *side) playOut(ctx context.Context, steps []step, begin time.Time, d tim
 			pause(watched, watchEvery)
 		}
 	})
+	if during != nil {
+		watch.Go(func() {
+			if pause(watched, time.Until(begin.Add(d/2))); watched.Err() == nil {
+				during(watched, s.name, s.cluster.Members())
+			}
+		})
+	}
 	for _, st := range steps {
 		pause(ctx, time.Until(begin.Add(st.at)))
 		if err := l.only(st.cut); err != nil {
@@ -333,7 +350,7 @@ func WritePartitionTable(w io.Writer, results []PartitionResult) error {
 		}
 		for i, n := range []PartitionNumbers{r.Stock, r.DV} {
 			fmt.Fprintf(t, "%s\t%d\t%.0f\t%d\t%s\t%.0f\t%.0f\t%.0f\t%.1f\t%d\t%.1f\t%d\t\n", r.Scenario, r.Members, r.Seconds, r.Trials,
-				[]string{stockSide, dvSide}[i], n.AvailablePct, n.ReachPct, n.LongestGapMs, n.ChangesMean, n.ChangesMax, n.TermsMean, n.Writes)
+				[]string{StockSide, DVSide}[i], n.AvailablePct, n.ReachPct, n.LongestGapMs, n.ChangesMean, n.ChangesMax, n.TermsMean, n.Writes)
 		}
 	}
 	return t.Flush()

@@ -118,7 +118,7 @@ func RunQuiet(ctx context.Context, cfg QuietConfig, report func(QuietResult)) er
 		Neighbours: runtime.NumCPU(), Seconds: cfg.Duration.Seconds(), Origin: bench.Here(),
 	}
 	cfg.Progress("no fault: %d members, %d writers, %d busy neighbours, %v of each side", r.Members, r.Writers, r.Neighbours, cfg.Duration)
-	for _, name := range []string{stockSide, dvSide} {
+	for _, name := range []string{StockSide, DVSide} {
 		n, paths, err := quiet(ctx, cfg, name)
 		if errors.Is(err, ErrNotHere) {
 			cfg.Progress("SKIPPED: %v", err)
@@ -130,7 +130,7 @@ func RunQuiet(ctx context.Context, cfg QuietConfig, report func(QuietResult)) er
 			return fmt.Errorf("%s without a fault: %w", name, err)
 		}
 		cfg.Progress("%s: %d changes of leader, %d terms, %.0f writes/s", name, n.Changes, n.Terms, n.WritesPS)
-		if r.Paths = paths; name == stockSide {
+		if r.Paths = paths; name == StockSide {
 			r.Stock = n
 		} else {
 			r.DV = n
@@ -244,7 +244,7 @@ func WriteQuietTable(w io.Writer, results []QuietResult) error {
 		}
 		for i, n := range []QuietNumbers{r.Stock, r.DV} {
 			fmt.Fprintf(t, "%d\t%d\t%s\t%s\t%.0f\t%d\t%d\t%.0f\t%d\t%d\t\n", r.Members, r.Writers, limit,
-				[]string{stockSide, dvSide}[i], r.Seconds, n.Changes, n.Terms, n.WritesPS, n.Writes, n.Deaf)
+				[]string{StockSide, DVSide}[i], r.Seconds, n.Changes, n.Terms, n.WritesPS, n.Writes, n.Deaf)
 		}
 	}
 	if err := t.Flush(); err != nil {

@@ -108,9 +108,9 @@ func WriteTable(w io.Writer, results []Result) error {
 		}
 		bound := time.Duration(r.BoundMs * float64(time.Millisecond))
 		for i, side := range []Numbers{r.Stock, r.DV} {
-			name, ratio := stockSide, ""
+			name, ratio := StockSide, ""
 			if i == 1 {
-				name, ratio = dvSide, fmt.Sprintf("%.3g (%.3g–%.3g)", r.RatioMedian, r.RatioMedianLo, r.RatioMedianHi)
+				name, ratio = DVSide, fmt.Sprintf("%.3g (%.3g–%.3g)", r.RatioMedian, r.RatioMedianLo, r.RatioMedianHi)
 			}
 			failed := fmt.Sprintf("%d/%d", side.NotWithin, r.Trials)
 			if side.NotWithin > 0 {

@@ -21,7 +21,7 @@ func someTrials() *trials {
 	}
 	return &trials{
 		cell: cell{Kill, 3, 1}, paths: "udp", storage: "memory", writes: 77,
-		stock: []Trial{ms(stockSide, 1, 1000), ms(stockSide, 2, 15000)}, dv: []Trial{ms(dvSide, 1, 8), ms(dvSide, 2, 10)},
+		stock: []Trial{ms(StockSide, 1, 1000), ms(StockSide, 2, 15000)}, dv: []Trial{ms(DVSide, 1, 8), ms(DVSide, 2, 10)},
 	}
 }
 

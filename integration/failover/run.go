@@ -97,7 +97,7 @@ func runCell(ctx context.Context, cfg Config, c cell) (t *trials, err error) {
 	for i := range waits {
 		waits[i] = warmUp + time.Duration(rng.Int64N(int64(phase)))
 	}
-	order := []string{stockSide, dvSide}
+	order := []string{StockSide, DVSide}
 	for begin := 0; begin < cfg.Trials; begin += block {
 		for _, name := range order {
 			if err := t.runBlock(ctx, cfg, name, begin, waits[begin:min(begin+block, cfg.Trials)]); err != nil {
@@ -126,7 +126,7 @@ func (t *trials) runBlock(ctx context.Context, cfg Config, name string, begin in
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	t.storage = storageOf(s.dir)
-	if name == dvSide {
+	if name == DVSide {
 		t.paths = s.pathNames()
 	}
 	for i, wait := range waits {
@@ -137,7 +137,7 @@ func (t *trials) runBlock(ctx context.Context, cfg Config, name string, begin in
 		one.Fault, one.Members, one.Writers, one.Number, one.Side = t.fault, t.members, t.writers, begin+i+1, s.name
 		cfg.Trial(one)
 		cfg.Progress("%s, %d members, %d writers: trial %d/%d: %s %s", t.fault, t.members, t.writers, one.Number, cfg.Trials, s.name, one.text())
-		if name == dvSide {
+		if name == DVSide {
 			t.dv = append(t.dv, one)
 		} else {
 			t.stock = append(t.stock, one)

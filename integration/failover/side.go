@@ -41,8 +41,8 @@ const (
 
 // Names of the two sides.
 const (
-	stockSide = "stock"
-	dvSide    = "dv"
+	StockSide = "stock"
+	DVSide    = "dv"
 )
 
 // A side is one of the two clusters that are compared.
@@ -78,7 +78,7 @@ func openSide(ctx context.Context, name string, p Programs, n int, l lab, args .
 		return nil, fmt.Errorf("folder for the data: %w", err)
 	}
 	cfg := cluster.Config{Binary: p.Stock, Size: n, Dir: s.dir, Args: args, Place: l.place}
-	if name == dvSide {
+	if name == DVSide {
 		cfg.Binary, cfg.Args = p.DV, slices.Concat(args, p.DVArgs)
 	}
 	if s.cluster, err = cluster.New(ctx, cfg); err != nil {
@@ -258,7 +258,7 @@ func (s *side) settle(ctx context.Context) (leaders, error) {
 // firstPaths waits until paths other than rafthttp have stayed as they are for
 // settleFor, then takes what there is: a better fabric comes after a first one.
 func (s *side) firstPaths(ctx context.Context) {
-	if s.name != dvSide {
+	if s.name != DVSide {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, pathsTimeout)

@@ -64,7 +64,7 @@ func TestRun(t *testing.T) {
 			if r.Skipped != "" {
 				t.Skip(r.Skipped)
 			}
-			for name, n := range map[string]Numbers{stockSide: r.Stock, dvSide: r.DV} {
+			for name, n := range map[string]Numbers{StockSide: r.Stock, DVSide: r.DV} {
 				if !(0 < n.MinMs && n.MinMs <= n.P50Ms && n.P50Ms <= n.MaxMs && n.MaxMs <= r.BoundMs) {
 					t.Errorf("%s: %+v", name, n)
 				}
@@ -76,7 +76,7 @@ func TestRun(t *testing.T) {
 				t.Errorf("%+v", r)
 			}
 			all, err := csv.NewReader(strings.NewReader(rows.String())).ReadAll()
-			if err != nil || len(all) != 5 || all[1][4] != stockSide || all[3][4] != dvSide || lines.Err() != nil {
+			if err != nil || len(all) != 5 || all[1][4] != StockSide || all[3][4] != DVSide || lines.Err() != nil {
 				t.Errorf("%v, %v", all, err)
 			}
 		})
@@ -97,7 +97,7 @@ func TestInterrupted(t *testing.T) {
 				t.Fatal(err)
 			}
 			p.Dir = t.TempDir()
-			s, err := openSide(t.Context(), stockSide, p, 3, l)
+			s, err := openSide(t.Context(), StockSide, p, 3, l)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -130,7 +130,7 @@ func TestInterrupted(t *testing.T) {
 // The control of the read-back: a write that somebody deletes is found missing.
 func TestVerifyFindsWhatIsLost(t *testing.T) {
 	p := programs(t)
-	s, err := openSide(t.Context(), stockSide, p, 3, signals{})
+	s, err := openSide(t.Context(), StockSide, p, 3, signals{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -311,7 +311,7 @@ func (n *node) special(from fabric.MemberID, f *fabric.Frame, hopped bool) bool 
 	}
 	switch f.Patch[0] {
 	case patchAgreed:
-		n.input(func(e *ordered.Endpoint, now ordered.Instant) { _ = e.Frame(now, from, agreedFrame(f)) })
+		n.input(func(e *ordered.Endpoint, now ordered.Instant) { _ = e.Frame(now, from, agreedFrame(f), !hopped) })
 		return true
 	case patchRelay:
 		n.passed(f)
