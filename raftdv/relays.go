@@ -72,7 +72,7 @@ func (t *tunnel) close() {
 	}
 }
 
-func (r *relays) init(t *Transport) { r.t, r.open = t, map[*tunnel]bool{} }
+func (r *relays) init(t *Transport) { r.t = t }
 
 // serveVia answers a member that asks for a tunnel.
 func (r *relays) serveVia(w http.ResponseWriter, req *http.Request, from *peer, theirs *hello) *refusal {
@@ -134,6 +134,9 @@ func (r *relays) admit(tun *tunnel) bool {
 	}
 	if r.over || len(r.open) >= maxTunnels || same >= maxTunnelsEach {
 		return false
+	}
+	if r.open == nil {
+		r.open = map[*tunnel]bool{}
 	}
 	r.open[tun] = true
 	r.wg.Add(1)

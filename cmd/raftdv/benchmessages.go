@@ -1,0 +1,62 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/raftdv/dv/integration/bench"
+	"github.com/raftdv/dv/integration/failover"
+)
+
+// messagesOptions are the flags of raftdv bench messages.
+type messagesOptions struct {
+	benchOutput
+	cfg     failover.MessagesConfig
+	dvFlags string
+}
+
+func newBenchMessagesCmd() *cobra.Command {
+	var o messagesOptions
+	cmd := &cobra.Command{
+		Use:   "messages",
+		Short: "Count the packets that members send to each other for a write, and when nothing is written",
+		Long: `Messages starts clusters of stock etcd and of etcd-dv, with default timers, each
+member in a network namespace of its own, and has clients write through the leader
+over a socket that is not counted. It counts what leaves the members' network
+devices: datagrams, segments, acknowledgements of the kernel's, beacons, all alike
+on both sides. Devices do not segment: what the kernel would batch counts one by
+one. It needs root and is skipped without it, which is said.`,
+		Example: `  raftdv bench messages # about 15 minutes
+  raftdv bench messages --members=5 --writers=1,32 --dv-flags="--dv-views=on"`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
+	}
+	cmd.Flags().BoolVar(&o.asJSON, "json", false, "print one JSON object for each count, as it is done (fields: docs/performance.md)")
+	f := cmd.Flags()
+	f.IntSliceVar(&o.cfg.Members, "members", nil, "sizes of clusters (default 3,5,7)")
+	f.IntSliceVar(&o.cfg.Writers, "writers", nil, "numbers of clients, 0 for no load (default 0,1,32)")
+	f.DurationVar(&o.cfg.Duration, "duration", 0, "length of each count (default 5s)")
+	f.IntVar(&o.cfg.Trials, "trials", 0, "clusters of each side (default 3)")
+	f.StringVar(&o.cfg.Stock, "stock", "", "stock etcd (default: the etcd beside this program, else built from the module)")
+	f.StringVar(&o.cfg.DV, "dv", "", "etcd-dv (default: the one beside this program)")
+	f.StringVar(&o.dvFlags, "dv-flags", "", "further flags for every member of etcd-dv, separated by spaces")
+	f.StringVar(&o.cfg.Dir, "dir", "", "folder for the data (default: in memory if possible)")
+	f.StringVar(&o.cfg.Logs, "logs", "", "folder to which the members' logs are copied, one for each cluster")
+	return cmd
+}
+
+func (o *messagesOptions) run(cmd *cobra.Command) error {
+	o.cfg.Progress = progress(cmd.ErrOrStderr())
+	o.cfg.DVArgs = strings.Fields(o.dvFlags)
+	found := bench.EtcdConfig{Stock: o.cfg.Stock, DV: o.cfg.DV, Progress: o.cfg.Progress}
+	if err := findEtcds(cmd, &found); err != nil {
+		return err
+	}
+	o.cfg.Stock, o.cfg.DV = found.Stock, found.DV
+	out, err := newResults(cmd, o.benchOutput, failover.WriteMessagesTable, noPlots[failover.MessagesResult])
+	if err != nil {
+		return err
+	}
+	return out.finish(failover.RunMessages(cmd.Context(), o.cfg, out.add))
+}
