@@ -3,6 +3,7 @@ package raftdv
 import (
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -148,6 +149,18 @@ func (w *RowWriter) Note(m *raftpb.Message) bool {
 		}
 	}
 	return false
+}
+
+// RepeatDelay is for how long a row that holds repeats alone may wait for company.
+const RepeatDelay = 5 * time.Millisecond
+
+// Repeats reports whether m is an accept that says no more than what the row says
+// already: a follower answers each commit index that has no entries with one, so that
+// half of all accepts are such. It counts, and has to be noted; but raft does not wait
+// for it, unless the leader probes this follower, and then only for RepeatDelay. Call
+// it before Note.
+func (w *RowWriter) Repeats(m *raftpb.Message) bool {
+	return m.GetType() == raftpb.MsgAppResp && w.ack.seq > 0 && m.GetTerm() == w.ack.term && m.GetTo() == w.ack.to && m.GetIndex() <= w.ack.value
 }
 
 // plain reports whether m has no field that a row has no place for.

@@ -22,13 +22,22 @@ type rowPublisher struct {
 	version  uint64
 	sections []byte
 	prompt   [][]fabric.MemberID // by road: who waits for the row
+	late     [][]fabric.MemberID // by road: who gets it by lateAt, or with what comes before
+	lateAt   time.Time
+	timer    *time.Timer // for lateAt, or earlier
+	armed    bool        // it runs
 	resent   uint64              // the ack's seq that was last repeated
 }
 
 func (rp *rowPublisher) init(t *Transport) {
 	rp.writer = NewRowWriter(t.member())
-	rp.prompt = make([][]fabric.MemberID, len(t.roads))
+	rp.prompt, rp.late = make([][]fabric.MemberID, len(t.roads)), make([][]fabric.MemberID, len(t.roads))
+	rp.timer = time.AfterFunc(time.Hour, func() { rp.overdue(t) })
+	rp.timer.Stop()
 }
+
+// stop ends the timer. What it has begun finds the roads closed.
+func (rp *rowPublisher) stop() { rp.timer.Stop() }
 
 // take puts a message into the row, if the row can hold it. publish has to
 // follow.
@@ -36,13 +45,56 @@ func (rp *rowPublisher) take(p *peer, m *raftpb.Message) bool {
 	path := p.path.Load()
 	rp.mu.Lock()
 	defer rp.mu.Unlock()
+	repeats := rp.writer.Repeats(m)
 	if path < 0 || !rp.writer.Note(m) {
 		return false
 	}
-	if !slices.Contains(rp.prompt[path], p.member) {
-		rp.prompt[path] = append(rp.prompt[path], p.member)
+	if repeats {
+		rp.postpone(path, p.member)
+	} else {
+		rp.promptOn(path, p.member)
 	}
 	return true
+}
+
+// postpone has a member get the row a little later; mu is held.
+func (rp *rowPublisher) postpone(path int32, id fabric.MemberID) {
+	if slices.Contains(rp.prompt[path], id) || slices.Contains(rp.late[path], id) {
+		return
+	}
+	if !rp.anyLate() {
+		rp.lateAt = time.Now().Add(RepeatDelay)
+		if !rp.armed {
+			rp.armed = true
+			rp.timer.Reset(RepeatDelay)
+		}
+	}
+	rp.late[path] = append(rp.late[path], id)
+}
+
+func (rp *rowPublisher) anyLate() bool {
+	return slices.ContainsFunc(rp.late, func(ids []fabric.MemberID) bool { return len(ids) > 0 })
+}
+
+// overdue is the timer's: it may have been set for somebody who has the row by now.
+func (rp *rowPublisher) overdue(t *Transport) {
+	rp.mu.Lock()
+	rp.armed = rp.anyLate()
+	early := time.Until(rp.lateAt)
+	switch {
+	case !rp.armed:
+	case early > 0:
+		rp.timer.Reset(early)
+	default:
+		rp.armed = false
+		for i, ids := range rp.late {
+			for _, id := range ids {
+				rp.promptOn(int32(i), id)
+			}
+		}
+	}
+	rp.mu.Unlock()
+	rp.publish(t)
 }
 
 // toAll has the row go out to all members that a fabric reaches. publish has to
@@ -93,6 +145,7 @@ func (rp *rowPublisher) publish(t *Transport) {
 			continue
 		}
 		rp.version++
+		rp.late[i] = slices.DeleteFunc(rp.late[i], func(id fabric.MemberID) bool { return slices.Contains(prompt, id) })
 		// In the order of their ids.
 		rp.sections = t.elections.appendSection(t.ordering.appendSection(rp.writer.AppendSection(rp.sections[:0])))
 		row := fabric.Row{Owner: t.member(), Incarnation: t.incarnation, Version: rp.version, Sections: rp.sections}

@@ -186,6 +186,7 @@ func (t *Transport) Stop() {
 	}
 	t.transfers.stop()
 	t.relays.stop()
+	t.rows.stop()
 	t.closeRoads()
 	for _, p := range peers {
 		p.stop()

@@ -14,6 +14,7 @@ import (
 
 // ackWriter is what of raftdv.RowWriter a node uses.
 type ackWriter interface {
+	Repeats(m *raftpb.Message) bool
 	Note(m *raftpb.Message) bool
 	AppendSection(dst []byte) []byte
 }
@@ -24,6 +25,8 @@ type sender struct {
 	version  uint64
 	sections []byte
 	prompt   []fabric.MemberID
+	late     []fabric.MemberID // who gets the row after raftdv.RepeatDelay, or with what comes before
+	overdue  bool              // a timer for that runs
 	bytes    []byte
 	batch    []fabric.Outgoing
 	msgs     []*raftpb.Message // what batch[i] was made of
@@ -84,9 +87,12 @@ func (n *node) send(msgs []*raftpb.Message) {
 		to := fabric.MemberID(m.GetTo())
 		n.c.report.Messages++
 		n.c.checks.emitted(n, m)
+		repeats := n.writer.Repeats(m)
 		if n.writer.Note(m) {
 			n.c.report.RowMessages++
-			if !slices.Contains(n.prompt, to) {
+			if repeats {
+				n.postpone(to)
+			} else if !slices.Contains(n.prompt, to) {
 				n.prompt = append(n.prompt, to)
 			}
 			continue
@@ -103,6 +109,24 @@ func (n *node) send(msgs []*raftpb.Message) {
 	}
 	n.framing = false
 	n.relayRows()
+}
+
+// postpone has a member get the row a little later, as the transport does.
+func (n *node) postpone(to fabric.MemberID) {
+	if slices.Contains(n.prompt, to) || slices.Contains(n.late, to) {
+		return
+	}
+	n.late = append(n.late, to)
+	if n.overdue {
+		return
+	}
+	n.overdue = true
+	n.sim.After(raftdv.RepeatDelay, func() {
+		n.overdue = false
+		if len(n.late) > 0 {
+			n.publish(slices.Clone(n.late))
+		}
+	})
 }
 
 // frame adds a message to the batch.
@@ -149,6 +173,7 @@ func (n *node) frame(m *raftpb.Message, to fabric.MemberID) {
 func (n *node) publish(prompt []fabric.MemberID) {
 	n.announce = false
 	n.version++
+	n.late = slices.DeleteFunc(n.late, func(id fabric.MemberID) bool { return slices.Contains(prompt, id) })
 	n.sections = n.writer.AppendSection(n.sections[:0])
 	if n.ord != nil {
 		n.sections = n.ord.AppendSection(n.sections)
