@@ -3,6 +3,7 @@ package udp
 import (
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/raftdv/dv/fabric"
@@ -46,8 +47,9 @@ type peer struct {
 	// flushing: a goroutine transmits to this peer, and looks again when it is
 	// done.
 	flushing bool
-	held     bool // the batch waits for the socket
-	queued   bool // the pump knows
+	held     bool         // the batch waits for the socket
+	queued   bool         // the pump knows
+	deadline atomic.Int64 // of the link, as the pump knows it; changes under mu
 	out      sender
 	batch    batch
 	inline   int
@@ -69,7 +71,9 @@ type numbering struct {
 }
 
 func newPeer(p *Port, id fabric.MemberID) *peer {
-	return &peer{port: p, id: id, out: p.conduit.newSender()}
+	pe := &peer{port: p, id: id, out: p.conduit.newSender()}
+	pe.deadline.Store(farFuture)
+	return pe
 }
 
 // accept queues one frame for destination j of o. mu is held.
@@ -110,7 +114,7 @@ func (pe *peer) kick(now int64) {
 		return
 	}
 	if pe.link.corked(now) {
-		pe.port.pump.arm(pe.link.cork.until)
+		pe.port.pump.due(pe, min(pe.deadline.Load(), pe.link.cork.until), now)
 		return
 	}
 	if !pe.busy || pe.inline <= 0 || !pe.port.info.inline {
@@ -141,7 +145,7 @@ func (pe *peer) transmit(rounds int, wait bool) {
 		pe.port.pump.queue(pe)
 	}
 	if pe.link != nil {
-		pe.port.pump.arm(pe.link.deadline())
+		pe.port.pump.due(pe, pe.link.deadline(), pe.port.now())
 	}
 }
 

@@ -22,9 +22,14 @@ type pump struct {
 	port  *Port
 	wake  chan struct{}
 	timer *time.Timer
-	// at is the time that the timer is set for; armMu orders changes.
-	at    atomic.Int64
-	armMu sync.Mutex
+	// at is the time that the timer is set for; armMu orders changes. fixed is that
+	// of what is no peer's deadline; postponed is when the timer was set for later
+	// last.
+	at        atomic.Int64
+	armMu     sync.Mutex
+	fixed     atomic.Int64
+	postponed atomic.Int64
+	between   func() // of tests: in the middle of postpone
 	// watching says whether the reader is looked after when the timer runs next.
 	watching atomic.Int32
 
@@ -39,6 +44,7 @@ func (p *pump) init(port *Port) {
 	p.port, p.wake = port, make(chan struct{}, 1)
 	p.timer = time.NewTimer(time.Hour)
 	p.at.Store(farFuture)
+	p.fixed.Store(farFuture)
 }
 
 // queue has the pump send to a peer; its mu is held.
@@ -59,17 +65,67 @@ func (p *pump) queue(pe *peer) {
 	}
 }
 
-// arm has the timers run at t at the latest.
+// arm has the timers run at t at the latest, whatever the peers' deadlines are then.
 func (p *pump) arm(t int64) {
-	if t >= p.at.Load() {
-		return
-	}
 	p.armMu.Lock()
 	defer p.armMu.Unlock()
+	p.fixed.Store(min(p.fixed.Load(), t))
+	p.set(t)
+}
+
+// set sets the timer, unless it runs earlier; armMu is held.
+func (p *pump) set(t int64) {
 	if t < p.at.Load() {
 		p.at.Store(t)
 		p.timer.Reset(time.Duration(max(t-p.port.now(), 0)))
 	}
+}
+
+// postponeEvery bounds how often the timer is set for later. Most deadlines of an
+// idle member are of acknowledgements, which come before them: the timer would run for
+// nothing, and what an idle member costs is wake-ups. Under load it would be set anew
+// with each packet.
+const postponeEvery = 5 * time.Millisecond
+
+// due takes a peer's deadline; its mu is held.
+func (p *pump) due(pe *peer, t, now int64) {
+	pe.deadline.Store(t)
+	switch at := p.at.Load(); {
+	case t < at:
+		p.armMu.Lock()
+		p.set(t)
+		p.armMu.Unlock()
+	case at > now && now-p.postponed.Load() >= int64(postponeEvery) && p.earliest() > at:
+		p.postpone(now)
+	}
+}
+
+// postpone sets the timer for the earliest deadline that there is.
+func (p *pump) postpone(now int64) {
+	p.armMu.Lock()
+	defer p.armMu.Unlock()
+	at, t := p.at.Load(), p.earliest()
+	if at <= now || t <= at {
+		return // it runs, or is right
+	}
+	p.postponed.Store(now)
+	// Who has an earlier deadline from now on sees this, or it is seen below.
+	p.at.Store(t)
+	if p.between != nil {
+		p.between()
+	}
+	t = min(t, p.earliest())
+	p.at.Store(t)
+	p.timer.Reset(time.Duration(max(t-now, 0)))
+}
+
+// earliest is the first of all deadlines.
+func (p *pump) earliest() int64 {
+	t := p.fixed.Load()
+	for _, pe := range p.port.peers.Load().list {
+		t = min(t, pe.deadline.Load())
+	}
+	return t
 }
 
 // rowPatience, times StuckAfter, is when a call that only brings a row is looked
@@ -131,15 +187,23 @@ func (p *pump) send() bool {
 func (p *pump) tick() {
 	p.armMu.Lock()
 	p.at.Store(farFuture)
+	p.fixed.Store(farFuture)
 	p.armMu.Unlock()
-	next := p.checkReader()
+	if look := p.checkReader(); look != farFuture {
+		p.arm(look)
+	}
+	next := int64(farFuture)
 	for _, pe := range p.port.peers.Load().list {
 		p.ev.reset()
 		pe.mu.Lock()
-		next = min(next, pe.tick(p.port.now(), &p.ev))
+		t := pe.tick(p.port.now(), &p.ev)
+		pe.deadline.Store(t)
 		pe.mu.Unlock()
+		next = min(next, t)
 	}
-	p.arm(max(next, p.port.now()+int64(pumpGrain)))
+	p.armMu.Lock()
+	defer p.armMu.Unlock()
+	p.set(max(next, p.port.now()+int64(pumpGrain)))
 }
 
 // glance looks after the reader in passing: it costs nothing to who is awake.

@@ -119,7 +119,7 @@ func (pe *peer) publish(row []byte, prompt bool) {
 	pe.link.setRow(now, pe.row, prompt)
 	switch {
 	case !prompt:
-		pe.port.pump.arm(pe.link.deadline())
+		pe.port.pump.due(pe, pe.link.deadline(), now)
 	case pe.quiet(now):
 		pe.transmit(inlineRounds, false)
 	default:
