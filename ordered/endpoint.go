@@ -468,7 +468,7 @@ func (e *Endpoint) pace() {
 
 // schedule computes when Take is due.
 func (e *Endpoint) schedule() {
-	at := min(e.published+e.beat, e.detector.Deadline(), e.lookedAt+e.lookEvery())
+	at := min(e.published+e.beat, e.detector.Deadline())
 	if e.retryAt != 0 {
 		at = min(at, e.retryAt)
 	}
@@ -478,6 +478,9 @@ func (e *Endpoint) schedule() {
 	for _, p := range e.peers {
 		if p.conduct.until > e.now.Mono {
 			at = min(at, p.conduct.until)
+		}
+		if e.core.Barrier().Holds(p.id) { // else there is nothing to look at
+			at = min(at, e.lookedAt+e.lookEvery())
 		}
 	}
 	e.deadline = max(at, e.now.Mono+time.Microsecond)

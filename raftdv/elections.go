@@ -23,7 +23,6 @@ import (
 type elections struct {
 	t    *Transport
 	wake chan struct{} // holds one: the membership is to be looked at
-	soon chan struct{} // holds one: the deadline is earlier than armed was
 	off  atomic.Bool   // nothing is fed: there is nobody to ask for the members
 
 	asking sync.Mutex // an older answer must not replace a newer one; taken before mu
@@ -32,7 +31,7 @@ type elections struct {
 	arbiter  *election.Arbiter
 	wanted   election.Mode
 	mode     election.Mode // that the arbiter was given
-	armed    time.Duration // the deadline that run waits for
+	alarm    *alarm        // for the arbiter's deadline
 	why      string        // why elections are raft's own although they are wanted otherwise
 	members  election.Members
 	refused  error // by the arbiter, of members
@@ -71,7 +70,7 @@ const (
 var errNoMembers = errors.New("elections need to know the members: set Config.Members")
 
 func (e *elections) init(t *Transport) error {
-	e.t, e.wake, e.soon, e.tellable = t, make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
+	e.t, e.alarm, e.wake, e.tellable = t, newAlarm(), make(chan struct{}, 1), make(chan struct{}, 1)
 	e.hands.init()
 	e.record.init()
 	e.wanted = t.cfg.Elections
@@ -139,22 +138,10 @@ func (e *elections) take() (publish bool) {
 	if len(out.Release) > 0 || out.Inject != nil {
 		e.hands.add(out.Release, out.Inject, time.Since(e.t.started))
 	}
-	e.rearm()
+	if due := e.arbiter.Deadline(); due != e.alarm.at {
+		e.alarm.set(due, time.Since(e.t.started))
+	}
 	return out.Publish
-}
-
-// rearm has run wait for a deadline that an input moved to an earlier time; run
-// finds those that moved to a later one by itself. mu is held.
-func (e *elections) rearm() {
-	due := e.arbiter.Deadline()
-	if due >= e.armed {
-		return
-	}
-	e.armed = due
-	select {
-	case e.soon <- struct{}{}:
-	default:
-	}
 }
 
 // sent takes what raft handed to Send, before it goes out; publish has to
@@ -254,29 +241,19 @@ func (e *elections) kick() {
 
 // run lets time pass.
 func (e *elections) run() {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+	defer e.alarm.stop()
 	for {
 		select {
-		case <-timer.C:
-		case <-e.soon:
-			e.mu.Lock()
-			due := e.armed
-			e.mu.Unlock()
-			timer.Reset(due - time.Since(e.t.started))
-			continue
+		case <-e.alarm.C:
 		case <-e.t.ctx.Done():
 			return
 		}
-		var due time.Duration
 		if e.input(func(a *election.Arbiter, now time.Duration) {
+			e.alarm.rang()
 			a.Advance(now)
-			due = a.Deadline()
-			e.armed = due
 		}) {
 			e.publish()
 		}
-		timer.Reset(due - time.Since(e.t.started))
 	}
 }
 

@@ -29,19 +29,18 @@ import (
 // does that, too. No lock is held while a port is called.
 type ordering struct {
 	t     *Transport
-	soon  chan struct{} // holds one: the deadline is earlier than armed was
-	saves chan []byte   // holds one
-	on    atomic.Bool   // there is an endpoint
+	saves chan []byte // holds one
+	on    atomic.Bool // there is an endpoint
 	hand  agreedQueue
 
 	mu       sync.Mutex // guards the fields below
 	endpoint *ordered.Endpoint
 	config   barrier.Config
-	acting   bool          // somebody does what comes of inputs
-	again    bool          // there was another input since
-	armed    time.Duration // the deadline that run waits for
-	why      string        // why there is no endpoint
-	mixed    string        // why nothing is sent in agreed order
+	acting   bool   // somebody does what comes of inputs
+	again    bool   // there was another input since
+	alarm    *alarm // for the endpoint's deadline
+	why      string // why there is no endpoint
+	mixed    string // why nothing is sent in agreed order
 	flights  map[uint64]*orderFlight
 	ticket   uint64
 	linked   map[fabric.MemberID]link
@@ -55,6 +54,10 @@ type orderFlight struct {
 	left int
 }
 
+// orderIdleBeat is how often the row goes out when nothing is ordered: more seldom
+// than the arbiter has it go, which is as good.
+const orderIdleBeat = idleBeat * 6 / 5
+
 // orderTicket marks tickets of agreed frames; those of snapshots are lower.
 const orderTicket = 1 << 63
 
@@ -64,7 +67,7 @@ const viewRetry = time.Second
 var errNoViewFile = errors.New("there is no file to keep votes on views in: set Config.ViewFile")
 
 func (o *ordering) init(t *Transport) {
-	o.t, o.soon, o.saves = t, make(chan struct{}, 1), make(chan []byte, 1)
+	o.t, o.alarm, o.saves = t, newAlarm(), make(chan []byte, 1)
 	o.flights, o.linked = map[uint64]*orderFlight{}, map[fabric.MemberID]link{}
 	o.record.notSent = map[string]uint64{}
 	o.hand.init()
@@ -124,12 +127,8 @@ func (o *ordering) act() {
 		o.mu.Lock()
 	}
 	o.acting = false
-	if due := o.endpoint.Deadline(); due < o.armed {
-		o.armed = due
-		select {
-		case o.soon <- struct{}{}:
-		default:
-		}
+	if due := o.endpoint.Deadline(); due != o.alarm.at {
+		o.alarm.set(due, time.Since(o.t.started))
 	}
 }
 
@@ -350,24 +349,14 @@ func (o *ordering) appendSection(dst []byte) []byte {
 
 // run lets time pass.
 func (o *ordering) run() {
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
+	defer o.alarm.stop()
 	for {
 		select {
-		case <-timer.C:
-			o.input(func(*ordered.Endpoint, ordered.Instant) {}) // Take lets it pass
-		case <-o.soon:
+		case <-o.alarm.C:
 		case <-o.t.ctx.Done():
 			return
 		}
-		if !o.on.Load() {
-			continue
-		}
-		o.mu.Lock()
-		due := o.endpoint.Deadline()
-		o.armed = due
-		o.mu.Unlock()
-		timer.Reset(due - time.Since(o.t.started))
+		o.input(func(*ordered.Endpoint, ordered.Instant) { o.alarm.rang() }) // Take lets it pass
 	}
 }
 
@@ -459,7 +448,7 @@ func (o *ordering) begin(cfg barrier.Config) {
 	ec := ordered.EndpointConfig{
 		Settings: ordered.Settings{Settings: barrier.Settings{Self: o.t.member(), Incarnation: o.t.incarnation, Config: cfg, Fresh: true}},
 		Detector: barrier.DetectorConfig{SuspectAfter: suspectAfter},
-		Beat:     o.t.cfg.Beat, IdleBeat: max(idleBeat, o.t.cfg.Beat), StallAfter: o.t.cfg.ElectionTimeout,
+		Beat:     o.t.cfg.Beat, IdleBeat: max(orderIdleBeat, o.t.cfg.Beat), StallAfter: o.t.cfg.ElectionTimeout,
 	}
 	if isNew {
 		if saved, err = barrier.Begin(ec.Settings.Settings); err != nil {
@@ -477,15 +466,11 @@ func (o *ordering) begin(cfg barrier.Config) {
 		return
 	}
 	o.endpoint, o.why = e, ""
-	o.armed = 0
 	for _, p := range *o.t.peers.Load() {
 		if p.reached(false) {
 			e.Link(o.now(), p.member, true)
 		}
 	}
+	o.alarm.rang() // for nobody, if it did; act sets it
 	o.on.Store(true)
-	select { // run is to wait for its deadlines
-	case o.soon <- struct{}{}:
-	default:
-	}
 }

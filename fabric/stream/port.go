@@ -26,6 +26,8 @@ type Port struct {
 	wg     sync.WaitGroup
 	stop   chan struct{} // closed by Close
 	closed atomic.Bool
+	// attached holds one: there is a new connection.
+	attached chan struct{}
 
 	peers atomic.Pointer[map[fabric.MemberID]*peer] // replaced under mu
 	mu    sync.Mutex
@@ -44,7 +46,7 @@ func New(cfg Config, h fabric.Handler) (*Port, error) {
 	}
 	cfg = cfg.withDefaults()
 	p := &Port{
-		cfg: cfg, h: h, begin: time.Now(), stop: make(chan struct{}),
+		cfg: cfg, h: h, begin: time.Now(), stop: make(chan struct{}), attached: make(chan struct{}, 1),
 		caps: fabric.Capabilities{
 			Name: Name, MaxFrame: cfg.MaxFrame, MaxRow: fabric.MaxRowSections,
 			Sealed: cfg.Sealed, TicketTimeout: cfg.TicketTimeout,
@@ -117,6 +119,7 @@ func (p *Port) AttachSend(id fabric.MemberID, s Session, conn net.Conn, buffered
 	if err != nil {
 		return nil, err
 	}
+	p.look()
 	return c.done, nil
 }
 
@@ -132,6 +135,7 @@ func (p *Port) AttachReceive(id fabric.MemberID, s Session, conn net.Conn, buffe
 	if err != nil {
 		return nil, err
 	}
+	p.look()
 	return c.done, nil
 }
 
@@ -263,15 +267,36 @@ func (p *Port) watch() {
 			since = now
 		}
 		last = now
+		connected := false
 		for _, q := range *p.peers.Load() {
-			q.tick(now, since)
+			connected = q.tick(now, since) || connected
 		}
+		if connected {
+			continue
+		}
+		select { // nothing is late where nothing is
+		case <-p.attached:
+		case <-p.stop:
+			return
+		}
+		tick.Reset(every)
+		last = p.now()
 	}
 }
 
-func (q *peer) tick(now, since int64) {
+// look has watch look after a connection that is new.
+func (p *Port) look() {
+	select {
+	case p.attached <- struct{}{}:
+	default:
+	}
+}
+
+// tick reports whether the peer is connected.
+func (q *peer) tick(now, since int64) (connected bool) {
 	if c := q.send.Load(); c != nil {
 		c.tick(now, since)
+		connected = true
 	}
 	q.mu.Lock()
 	r := q.recv
@@ -279,6 +304,7 @@ func (q *peer) tick(now, since int64) {
 	if r != nil {
 		r.tick(now, since)
 	}
+	return connected || r != nil
 }
 
 // Close implements fabric.Port.
