@@ -26,7 +26,7 @@ type rowPublisher struct {
 	lateAt   time.Time
 	timer    *time.Timer // for lateAt, or earlier
 	armed    bool        // it runs
-	resent   uint64              // the ack's seq that was last repeated
+	resent   uint64      // the ack's seq that was last repeated
 }
 
 func (rp *rowPublisher) init(t *Transport) {

@@ -77,10 +77,10 @@ func Links(ctx context.Context, cfg LinksConfig, w io.Writer) error {
 				out.detail("stock:   %s", tell(&r.Stock))
 			}
 			if r.DV.AvailablePct < writable {
-				errs = append(errs, fmt.Errorf("%s: etcd-dv could be written to for %.0f%% of the time, want %d%%", story.scenario, r.DV.AvailablePct, writable))
+				errs = append(errs, fmt.Errorf("%w: %s: etcd-dv could be written to for %.0f%% of the time, want %d%%", failover.ErrMissed, story.scenario, r.DV.AvailablePct, writable))
 			}
 			if r.DV.ChangesMax > maxChanges {
-				errs = append(errs, fmt.Errorf("%s: etcd-dv changed its leader %d times, want at most %d", story.scenario, r.DV.ChangesMax, maxChanges))
+				errs = append(errs, fmt.Errorf("%w: %s: etcd-dv changed its leader %d times, want at most %d", failover.ErrMissed, story.scenario, r.DV.ChangesMax, maxChanges))
 			}
 		})
 		if err != nil {

@@ -31,7 +31,11 @@ const (
 	redialFirst = 50 * time.Millisecond
 	redialMax   = 200 * time.Millisecond
 	// settleFor is how long all members must have agreed before a trial.
-	settleFor     = 2 * time.Second
+	settleFor = 2 * time.Second
+	// nudgeEvery is how often something is written while the members do not agree, at
+	// one after the other: etcd's member that a snapshot brought up to date tells the
+	// applied index that it had before, and may refuse writes, until the next entry.
+	nudgeEvery    = 2 * time.Second
 	settleTimeout = 90 * time.Second
 	// pathsTimeout is how long etcd-dv may take for its paths at first.
 	pathsTimeout  = 10 * time.Second
@@ -225,6 +229,7 @@ func (s *side) settle(ctx context.Context) (leaders, error) {
 	seen, members := leaders{}, s.cluster.Members()
 	var since time.Time
 	var last view
+	nudged, nudges := time.Now(), 0
 	t := time.NewTicker(pollEvery)
 	defer t.Stop()
 	for {
@@ -234,6 +239,10 @@ func (s *side) settle(ctx context.Context) (leaders, error) {
 		lacks := "the members do not agree"
 		if !ok || v != last {
 			since, last = time.Now(), v
+		}
+		if !ok && time.Since(nudged) >= nudgeEvery {
+			put(ctx, s.clients[members[nudges%len(members)]], nudgeEvery, s.ledger, newKey(), 1) // the next one if it fails
+			nudged, nudges = time.Now(), nudges+1
 		}
 		if ok && time.Since(since) >= settleFor {
 			// Asked in the end only: it is the most work for the members.
