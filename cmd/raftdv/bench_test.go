@@ -120,7 +120,7 @@ func TestBenchSVG(t *testing.T) {
 // The help names every flag with its default and every port.
 func TestBenchHelp(t *testing.T) {
 	var all strings.Builder
-	for _, name := range []string{"", "transport", "raft", "etcd", "failover"} {
+	for _, name := range []string{"", "transport", "raft", "etcd", "failover", "partition", "messages"} {
 		out, _, err := runBench(t, strings.Fields(name+" --help")...)
 		if err != nil {
 			t.Fatal(err)
