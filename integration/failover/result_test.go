@@ -120,16 +120,20 @@ func TestFieldsAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, _ := strings.Cut(string(text), "\n## Failover\n")
-	section, _, _ = strings.Cut(section, "\n## ")
-	for _, r := range []any{Result{}, QuietResult{}, AttackResult{}} {
-		names := fields(reflect.TypeOf(r))
-		if len(names) < 10 {
-			t.Errorf("%T: only %v", r, names)
-		}
-		for _, n := range names {
-			if !strings.Contains(section, "`"+n+"`") {
-				t.Errorf("%s is not documented", n)
+	for title, results := range map[string][]any{
+		"Failover": {Result{}, QuietResult{}, AttackResult{}}, "Partitions": {PartitionResult{}}, "Packets": {MessagesResult{}},
+	} {
+		_, section, _ := strings.Cut(string(text), "\n## "+title+"\n")
+		section, _, _ = strings.Cut(section, "\n## ")
+		for _, r := range results {
+			names := fields(reflect.TypeOf(r))
+			if len(names) < 10 {
+				t.Errorf("%T: only %v", r, names)
+			}
+			for _, n := range names {
+				if !strings.Contains(section, "`"+n+"`") {
+					t.Errorf("%s: %s is not documented", title, n)
+				}
 			}
 		}
 	}
