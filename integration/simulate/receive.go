@@ -10,6 +10,7 @@ import (
 
 // receiver is what a node keeps for receiving, by rank of the peer.
 type receiver struct {
+	lives    map[fabric.MemberID]uint64 // the newest incarnation that a row came of
 	decoders []*raftdv.Decoder
 	readers  []*raftdv.RowReader
 	rowMsgs  []*raftpb.Message
@@ -74,6 +75,15 @@ func (n *node) Row(from fabric.MemberID, row fabric.Row) {
 
 // takeRow takes a row; direct: nobody has passed it on.
 func (n *node) takeRow(from fabric.MemberID, row fabric.Row, direct bool) {
+	// In the transport the tunnel of a process ends with it; what is passed on here
+	// may outlive its owner.
+	if !direct && row.Incarnation < n.lives[from] {
+		return
+	}
+	if n.lives == nil {
+		n.lives = map[fabric.MemberID]uint64{}
+	}
+	n.lives[from] = max(n.lives[from], row.Incarnation)
 	if h := n.c.cfg.hooks.deafRow; h == nil || !h(n) {
 		n.input(func(e *ordered.Endpoint, now ordered.Instant) { _, _ = e.Row(now, &row, direct) })
 	}
