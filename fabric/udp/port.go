@@ -307,6 +307,15 @@ func (p *Port) publishPeers(edit func(*peerSet)) {
 		pe.mu.Unlock()
 	}
 	p.peers.Store(set)
+	// A peer is to be told its new burst at a time that the timer may not know. From
+	// now on the timer looks at all peers of this set.
+	for _, pe := range set.list {
+		pe.mu.Lock()
+		if pe.link != nil {
+			p.pump.due(pe, pe.link.deadline(), p.now())
+		}
+		pe.mu.Unlock()
+	}
 }
 
 // Disconnect ends the session with a peer. The peer is told, and is unknown to

@@ -1,23 +1,36 @@
 package udp
 
 import (
+	"bytes"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/raftdv/dv/fabric"
 )
+
+// stillPump is the pump of a port with so many peers, whose timer nobody serves.
+func stillPump(t *testing.T, n int) (*Port, []*peer) {
+	t.Helper()
+	port := &Port{start: time.Now()}
+	set := &peerSet{byID: make(map[fabric.MemberID]*peer)}
+	for i := range n {
+		pe := &peer{port: port, id: fabric.MemberID(i + 1)}
+		pe.deadline.Store(farFuture)
+		set.byID[pe.id], set.list = pe, append(set.list, pe)
+	}
+	port.peers.Store(set)
+	port.pump.init(port)
+	t.Cleanup(func() { port.pump.timer.Stop() })
+	return port, set.list
+}
 
 // TestPostponed: the timer is set for later when the deadline that it was set for
 // moves, and never beyond another one.
 func TestPostponed(t *testing.T) {
 	const ms = int64(time.Millisecond)
-	port := &Port{start: time.Now()}
-	a, b := &peer{port: port}, &peer{port: port}
-	a.deadline.Store(farFuture)
-	b.deadline.Store(farFuture)
-	port.peers.Store(&peerSet{list: []*peer{a, b}})
-	p := &port.pump
-	p.init(port)
-	defer p.timer.Stop()
+	port, peers := stillPump(t, 2)
+	p, a, b := &port.pump, peers[0], peers[1]
 	now := port.now() + 3600*1000*ms // the timer does not run during the test
 	check := func(what string, want int64) {
 		t.Helper()
@@ -47,14 +60,8 @@ func TestPostponed(t *testing.T) {
 // not forgotten, wherever it comes.
 func TestPostponedMeanwhile(t *testing.T) {
 	const ms = int64(time.Millisecond)
-	port := &Port{start: time.Now()}
-	a, b := &peer{port: port}, &peer{port: port}
-	a.deadline.Store(farFuture)
-	b.deadline.Store(farFuture)
-	port.peers.Store(&peerSet{list: []*peer{a, b}})
-	p := &port.pump
-	p.init(port)
-	defer p.timer.Stop()
+	port, peers := stillPump(t, 2)
+	p, a, b := &port.pump, peers[0], peers[1]
 	now := port.now() + 3600*1000*ms
 	p.due(a, now+20*ms, now)
 	p.between = func() { b.deadline.Store(now + 50*ms) } // as due does first
@@ -67,16 +74,8 @@ func TestPostponedMeanwhile(t *testing.T) {
 // TestPostponedRaces: whoever has a deadline finds the timer set for it, or for
 // earlier, whatever others do at the same time.
 func TestPostponedRaces(t *testing.T) {
-	port := &Port{start: time.Now()}
-	peers := make([]*peer, 4)
-	for i := range peers {
-		peers[i] = &peer{port: port}
-		peers[i].deadline.Store(farFuture)
-	}
-	port.peers.Store(&peerSet{list: peers})
+	port, peers := stillPump(t, 4)
 	p := &port.pump
-	p.init(port)
-	defer p.timer.Stop()
 	base := port.now() + int64(time.Hour)
 	for round := range int64(2000) {
 		now := base + round*int64(postponeEvery)
@@ -94,6 +93,35 @@ func TestPostponedRaces(t *testing.T) {
 		p.armMu.Unlock()
 		if at > first {
 			t.Fatalf("round %d: the timer is set for %v after the first deadline", round, time.Duration(at-first))
+		}
+	}
+}
+
+// TestBurstIsDue: a peer that comes or goes changes what the others may send at
+// once, and the timer is set for telling them.
+func TestBurstIsDue(t *testing.T) {
+	port, peers := stillPump(t, 2)
+	port.info.receiveBuffer = 1 << 20
+	for i, pe := range peers {
+		key, err := firstKey(bytes.Repeat([]byte{byte(i + 1)}, 32), uint64(i+1), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pe.link, err = newLink(&linkConfig{
+			peer: pe.id, ticketTimeout: int64(time.Hour), idleTimeout: int64(time.Hour), keepAlive: int64(time.Hour),
+			sendIndex: uint64(i + 1), recvIndex: uint64(i + 1), sendKey: key, recvKey: key,
+		}, port.now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		pe.link.phase, pe.link.windowAt = phaseUp, farFuture
+	}
+	for _, gone := range peers {
+		port.publishPeers(func(set *peerSet) { delete(set.byID, gone.id) })
+		for _, pe := range port.peers.Load().list {
+			if at := port.pump.at.Load(); pe.link.windowAt == farFuture || at != pe.link.windowAt {
+				t.Errorf("without member %d: member %d is to be told at %d, the timer is set for %d", gone.id, pe.id, pe.link.windowAt, at)
+			}
 		}
 	}
 }
