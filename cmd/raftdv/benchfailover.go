@@ -23,12 +23,12 @@ const (
 // failoverOptions are the flags of raftdv bench failover.
 type failoverOptions struct {
 	benchOutput
-	programs         failover.Programs
+	programs         programOptions
 	faults           []string
 	members, writers []int
 	trials, throttle int
 	bound, duration  time.Duration
-	dvFlags, csv     string
+	csv              string
 	check            bool
 }
 
@@ -72,11 +72,7 @@ ignore leases; what the others still write is measured.`,
 	f.DurationVar(&o.bound, "bound", 0, "a trial without a write for so long is over and has failed (default 15s)")
 	f.DurationVar(&o.duration, "duration", 0, "time for each side without a fault (default 30m), or length of an attack (default 30s)")
 	f.IntVar(&o.throttle, "throttle", 0, "percent of a processor for each member, without a fault (default: no limit)")
-	f.StringVar(&o.programs.Stock, "stock", "", "stock etcd (default: the etcd beside this program, else built from the module)")
-	f.StringVar(&o.programs.DV, "dv", "", "etcd-dv (default: the one beside this program)")
-	f.StringVar(&o.dvFlags, "dv-flags", "", "further flags for every member of etcd-dv, separated by spaces")
-	f.StringVar(&o.programs.Dir, "dir", "", "folder for the data (default: in memory if possible)")
-	f.StringVar(&o.programs.Logs, "logs", "", "folder to which the members' logs are copied, one for each cluster")
+	o.programs.flags(cmd)
 	f.StringVar(&o.csv, "csv", "", "file for one line for each trial")
 	f.BoolVar(&o.check, "assert", false, "fail if a goal of docs/performance.md is missed")
 	return cmd
@@ -86,13 +82,9 @@ func (o *failoverOptions) run(cmd *cobra.Command) error {
 	if err := o.validate(); err != nil {
 		return err
 	}
-	o.programs.Progress = progress(cmd.ErrOrStderr())
-	o.programs.DVArgs = strings.Fields(o.dvFlags)
-	found := bench.EtcdConfig{Stock: o.programs.Stock, DV: o.programs.DV, Progress: o.programs.Progress}
-	if err := findEtcds(cmd, &found); err != nil {
+	if err := o.programs.find(cmd); err != nil {
 		return err
 	}
-	o.programs.Stock, o.programs.DV = found.Stock, found.DV
 	switch {
 	case slices.Contains(o.faults, faultNone):
 		return o.quiet(cmd)
@@ -142,7 +134,7 @@ func (o *failoverOptions) leaders(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	cfg := failover.Config{Programs: o.programs, Faults: o.faults, Members: o.members, Writers: o.writers, Trials: o.trials, Bound: o.bound}
+	cfg := failover.Config{Programs: o.programs.Programs, Faults: o.faults, Members: o.members, Writers: o.writers, Trials: o.trials, Bound: o.bound}
 	if o.csv != "" {
 		f, failed := os.Create(o.csv)
 		if failed != nil {
@@ -161,7 +153,7 @@ func (o *failoverOptions) quiet(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	cfg := failover.QuietConfig{Programs: o.programs, Members: only(o.members), Writers: only(o.writers), Duration: o.duration, Throttle: o.throttle}
+	cfg := failover.QuietConfig{Programs: o.programs.Programs, Members: only(o.members), Writers: only(o.writers), Duration: o.duration, Throttle: o.throttle}
 	err = out.finish(failover.RunQuiet(cmd.Context(), cfg, out.add))
 	return o.finish(err, checks(out.all))
 }
@@ -171,7 +163,7 @@ func (o *failoverOptions) attack(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	cfg := failover.AttackConfig{Programs: o.programs, Writers: only(o.writers), Duration: o.duration, Trials: o.trials}
+	cfg := failover.AttackConfig{Programs: o.programs.Programs, Writers: only(o.writers), Duration: o.duration, Trials: o.trials}
 	err = out.finish(failover.RunAttack(cmd.Context(), cfg, out.add))
 	return o.finish(err, checks(out.all))
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/raftdv/dv/integration/cluster"
 	"github.com/raftdv/dv/integration/failover"
 	"github.com/raftdv/dv/integration/ledger"
+	"github.com/raftdv/dv/internal/needs"
 )
 
 // Flags that would be ignored are refused, before anything is built.
@@ -44,9 +45,7 @@ func TestBenchFailoverSaysWhatIsWrong(t *testing.T) {
 
 // One trial with real processes, and everything that can be written about it.
 func TestBenchFailover(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts clusters of processes")
-	}
+	needs.Time(t, "starts clusters of processes")
 	var paths []string
 	for _, p := range []cluster.Program{cluster.Etcd, cluster.EtcdDV} {
 		path, err := cluster.Build(t.Context(), p)

@@ -1,19 +1,16 @@
 package main
 
 import (
-	"strings"
-
 	"github.com/spf13/cobra"
 
-	"github.com/raftdv/dv/integration/bench"
 	"github.com/raftdv/dv/integration/failover"
 )
 
 // messagesOptions are the flags of raftdv bench messages.
 type messagesOptions struct {
 	benchOutput
-	cfg     failover.MessagesConfig
-	dvFlags string
+	programs programOptions
+	cfg      failover.MessagesConfig
 }
 
 func newBenchMessagesCmd() *cobra.Command {
@@ -38,22 +35,15 @@ one. It needs root and is skipped without it, which is said.`,
 	f.IntSliceVar(&o.cfg.Writers, "writers", nil, "numbers of clients, 0 for no load (default 0,1,32)")
 	f.DurationVar(&o.cfg.Duration, "duration", 0, "length of each count (default 5s)")
 	f.IntVar(&o.cfg.Trials, "trials", 0, "clusters of each side (default 3)")
-	f.StringVar(&o.cfg.Stock, "stock", "", "stock etcd (default: the etcd beside this program, else built from the module)")
-	f.StringVar(&o.cfg.DV, "dv", "", "etcd-dv (default: the one beside this program)")
-	f.StringVar(&o.dvFlags, "dv-flags", "", "further flags for every member of etcd-dv, separated by spaces")
-	f.StringVar(&o.cfg.Dir, "dir", "", "folder for the data (default: in memory if possible)")
-	f.StringVar(&o.cfg.Logs, "logs", "", "folder to which the members' logs are copied, one for each cluster")
+	o.programs.flags(cmd)
 	return cmd
 }
 
 func (o *messagesOptions) run(cmd *cobra.Command) error {
-	o.cfg.Progress = progress(cmd.ErrOrStderr())
-	o.cfg.DVArgs = strings.Fields(o.dvFlags)
-	found := bench.EtcdConfig{Stock: o.cfg.Stock, DV: o.cfg.DV, Progress: o.cfg.Progress}
-	if err := findEtcds(cmd, &found); err != nil {
+	if err := o.programs.find(cmd); err != nil {
 		return err
 	}
-	o.cfg.Stock, o.cfg.DV = found.Stock, found.DV
+	o.cfg.Programs = o.programs.Programs
 	out, err := newResults(cmd, o.benchOutput, failover.WriteMessagesTable, noPlots[failover.MessagesResult])
 	if err != nil {
 		return err

@@ -8,16 +8,16 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/raftdv/dv/integration/bench"
 	"github.com/raftdv/dv/integration/failover"
 )
 
 // partitionOptions are the flags of raftdv bench partition.
 type partitionOptions struct {
 	benchOutput
-	cfg               failover.PartitionConfig
-	dvFlags, stockFlg string
-	check             bool
+	programs programOptions
+	cfg      failover.PartitionConfig
+	stockFlg string
+	check    bool
 }
 
 func newBenchPartitionCmd() *cobra.Command {
@@ -47,12 +47,8 @@ Without --dv-flags="--dv-views=on" etcd-dv relays nothing. It needs root and is 
 	f.StringSliceVar(&o.cfg.Scenarios, "scenario", nil, "scenarios, separated by commas (default all)")
 	f.DurationVar(&o.cfg.Duration, "duration", 0, "length of each partition (default 10s)")
 	f.IntVar(&o.cfg.Trials, "trials", 0, "partitions of each side (default 3)")
-	f.StringVar(&o.cfg.Stock, "stock", "", "stock etcd (default: the etcd beside this program, else built from the module)")
-	f.StringVar(&o.cfg.DV, "dv", "", "etcd-dv (default: the one beside this program)")
-	f.StringVar(&o.dvFlags, "dv-flags", "", "further flags for every member of etcd-dv, separated by spaces")
+	o.programs.flags(cmd)
 	f.StringVar(&o.stockFlg, "stock-flags", "", "further flags for every member of stock etcd, separated by spaces")
-	f.StringVar(&o.cfg.Dir, "dir", "", "folder for the data (default: in memory if possible)")
-	f.StringVar(&o.cfg.Logs, "logs", "", "folder to which the members' logs are copied, one for each cluster")
 	f.BoolVar(&o.check, "assert", false, "fail where etcd-dv is worse than stock")
 	return cmd
 }
@@ -66,16 +62,13 @@ func scenarioList() string {
 }
 
 func (o *partitionOptions) run(cmd *cobra.Command) error {
-	o.cfg.Progress = progress(cmd.ErrOrStderr())
-	o.cfg.DVArgs, o.cfg.StockArgs = strings.Fields(o.dvFlags), strings.Fields(o.stockFlg)
 	if d := o.cfg.Duration; d != 0 && d < time.Second {
 		return fmt.Errorf("--duration=%v shows nothing: use seconds", d)
 	}
-	found := bench.EtcdConfig{Stock: o.cfg.Stock, DV: o.cfg.DV, Progress: o.cfg.Progress}
-	if err := findEtcds(cmd, &found); err != nil {
+	if err := o.programs.find(cmd); err != nil {
 		return err
 	}
-	o.cfg.Stock, o.cfg.DV = found.Stock, found.DV
+	o.cfg.Programs, o.cfg.StockArgs = o.programs.Programs, strings.Fields(o.stockFlg)
 	out, err := newResults(cmd, o.benchOutput, failover.WritePartitionTable, noPlots[failover.PartitionResult])
 	if err != nil {
 		return err

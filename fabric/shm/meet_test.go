@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/raftdv/dv/fabric"
+	"github.com/raftdv/dv/internal/needs"
 )
 
 func TestStrangersAreRefused(t *testing.T) {
@@ -194,9 +195,7 @@ func TestUserIsChecked(t *testing.T) {
 	if err := checkUser(c.(*net.UnixConn)); err != nil {
 		t.Errorf("this process itself: %v", err)
 	}
-	if os.Geteuid() != 0 {
-		t.Skip("only root can be another user: the refusal is not tested")
-	}
+	needs.All(t, needs.Root()) // who can be another user
 	// The other end keeps the user that made the pair.
 	done := make(chan error)
 	go func() { // on a thread that ends with the goroutine

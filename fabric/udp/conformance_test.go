@@ -7,6 +7,7 @@ import (
 
 	"github.com/raftdv/dv/fabric"
 	"github.com/raftdv/dv/fabric/fabrictest"
+	"github.com/raftdv/dv/internal/needs"
 )
 
 // testCluster is a set of ports that know each other.
@@ -122,7 +123,7 @@ func suiteConfig(v variant, opt fabrictest.Options) Config {
 func requireIPv6(tb testing.TB) {
 	c, err := net.ListenPacket("udp6", "[::1]:0")
 	if err != nil {
-		tb.Skipf("SKIPPED: THIS HOST HAS NO IPv6 LOOPBACK, the port is not tested over IPv6: %v", err)
+		needs.Refused(tb, "the port is not tested over IPv6: "+err.Error(), needs.IPv6())
 	}
 	c.Close()
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/raftdv/dv/fabric"
 	"github.com/raftdv/dv/fabric/fabrictest"
+	"github.com/raftdv/dv/internal/needs"
 )
 
 // way is one way to carry the same frames: what a member's port may use.
@@ -169,7 +170,7 @@ func (w way) require(t *testing.T) {
 		requireIPv6(t)
 	}
 	if w.offload != noOffload && !hasOffload() {
-		t.Skip("SKIPPED: THIS KERNEL HAS NO UDP_SEGMENT, the port is not compared with and without offloads")
+		needs.Refused(t, "no UDP_SEGMENT: the port is not compared with and without offloads", needs.Kernel(4, 18))
 	}
 }
 

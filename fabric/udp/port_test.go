@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/raftdv/dv/fabric"
+	"github.com/raftdv/dv/internal/needs"
 )
 
 // recorder is a handler that remembers.
@@ -589,7 +590,7 @@ func TestLoopbackDatagramsAreLarge(t *testing.T) {
 		return pe.link.mtu.size == want
 	})
 	if want < 16<<10 {
-		t.Skipf("the loopback interface takes %d bytes only", want)
+		needs.Refused(t, fmt.Sprintf("datagrams have %d bytes only", want), needs.LoopbackMTU(16<<10))
 	}
 	if err := p.a.Send([]fabric.Outgoing{frameTo(idB, fabric.LaneBulk, strings.Repeat("x", 1<<20), 1)}); err != nil {
 		t.Fatal(err)

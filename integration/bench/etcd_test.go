@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/raftdv/dv/integration/cluster"
+	"github.com/raftdv/dv/internal/needs"
 )
 
 func buildBoth(t *testing.T) (stock, dv string) {
@@ -26,9 +27,7 @@ func buildBoth(t *testing.T) (stock, dv string) {
 }
 
 func TestRunEtcd(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts two clusters of processes")
-	}
+	needs.Time(t, "starts two clusters of processes")
 	stock, dv := buildBoth(t)
 	dir := t.TempDir()
 	var got []EtcdResult
@@ -64,9 +63,7 @@ func TestRunEtcd(t *testing.T) {
 // The messages of etcd-dv must be on its own paths, else the comparison shows
 // nothing.
 func TestEtcdPaths(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts clusters of processes")
-	}
+	needs.Time(t, "starts clusters of processes")
 	stock, dv := buildBoth(t)
 	for name, tc := range map[string]struct {
 		binary, want string
@@ -101,9 +98,7 @@ func TestEtcdPaths(t *testing.T) {
 
 // A cluster that stops answering must not get a number.
 func TestEtcdRefusesLostPuts(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts a cluster of processes")
-	}
+	needs.Time(t, "starts a cluster of processes")
 	stock, _ := buildBoth(t)
 	s := &etcdSide{name: "stock", value: 8}
 	var series etcdSeries

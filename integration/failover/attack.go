@@ -120,27 +120,27 @@ func RunAttack(ctx context.Context, cfg AttackConfig, report func(AttackResult))
 	if err := cfg.Validate(); err != nil {
 		return err
 	}
-	for i := range cfg.Trials {
-		r := AttackResult{Trial: i + 1, Writers: cfg.Writers, Seconds: cfg.Duration.Seconds(), EveryMs: millis(cfg.Every), Origin: bench.Here()}
-		names := []string{StockSide, DVSide}
-		if i%2 == 1 {
-			names = []string{DVSide, StockSide}
+	var r AttackResult
+	done := 0 // sides of this trial
+	return inTurn(cfg.Trials, bothSides, func(trial int, side string) error {
+		if done == 0 {
+			r = AttackResult{Trial: trial + 1, Writers: cfg.Writers, Seconds: cfg.Duration.Seconds(), EveryMs: millis(cfg.Every), Origin: bench.Here()}
 		}
-		for _, name := range names {
-			n, paths, err := attack(ctx, cfg, name)
-			if err != nil {
-				return fmt.Errorf("attack %d on %s: %w", i+1, name, err)
-			}
-			cfg.Progress("attack %d/%d on %s: %.0f writes/s before, %.0f during, longest gap %.0f ms, %d terms", i+1, cfg.Trials, name, n.BeforePS, n.DuringPS, n.LongestGapMs, n.Terms)
-			if name == StockSide {
-				r.Stock = n
-			} else {
-				r.DV, r.Paths = n, paths
-			}
+		n, paths, err := attack(ctx, cfg, side)
+		if err != nil {
+			return fmt.Errorf("attack: %w", err)
 		}
-		report(r)
-	}
-	return nil
+		cfg.Progress("attack %d/%d on %s: %.0f writes/s before, %.0f during, longest gap %.0f ms, %d terms", trial+1, cfg.Trials, side, n.BeforePS, n.DuringPS, n.LongestGapMs, n.Terms)
+		*of(side, &r.Stock, &r.DV) = n
+		if side == DVSide {
+			r.Paths = paths
+		}
+		if done++; done == len(bothSides) {
+			report(r)
+			done = 0
+		}
+		return nil
+	})
 }
 
 func attack(ctx context.Context, cfg AttackConfig, name string) (n AttackNumbers, paths string, err error) {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -122,18 +121,12 @@ func RunMessages(ctx context.Context, cfg MessagesConfig, report func(MessagesRe
 		for i, w := range cfg.Writers {
 			results[i] = MessagesResult{Members: n, Writers: w, Seconds: cfg.Duration.Seconds(), Trials: cfg.Trials, Origin: bench.Here()}
 		}
-		err := countTrials(ctx, cfg, n, results)
-		if errors.Is(err, ErrNotHere) {
-			cfg.Progress("SKIPPED: %d members: %v", n, err)
-			for i := range results {
-				results[i].Skipped = err.Error()
-			}
-			err = nil
-		}
+		why, err := cfg.skipped(fmt.Sprintf("%d members", n), countTrials(ctx, cfg, n, results))
 		if err != nil {
 			return fmt.Errorf("%d members: %w", n, err)
 		}
 		for _, r := range results {
+			r.Skipped = why
 			report(r)
 		}
 	}
@@ -142,30 +135,22 @@ func RunMessages(ctx context.Context, cfg MessagesConfig, report func(MessagesRe
 
 // countTrials fills in one result for each number of writers.
 func countTrials(ctx context.Context, cfg MessagesConfig, n int, results []MessagesResult) error {
-	for trial := range cfg.Trials {
-		names := []string{StockSide, DVSide}
-		if trial%2 == 1 {
-			slices.Reverse(names)
+	return inTurn(cfg.Trials, bothSides, func(trial int, side string) error {
+		counts, paths, err := countSide(ctx, cfg, n, side)
+		if err != nil {
+			return err
 		}
-		for _, name := range names {
-			counts, paths, err := countSide(ctx, cfg, n, name)
-			if err != nil {
-				return fmt.Errorf("trial %d, %s: %w", trial+1, name, err)
-			}
-			for i := range results {
-				r := &results[i]
-				cfg.Progress("%d members, %d writers: trial %d/%d: %s: %.0f packets/s, %.0f writes/s, %.1f packets for each",
-					n, r.Writers, trial+1, cfg.Trials, name, counts[i].Packets, counts[i].WritesPS, counts[i].PacketsPerWrite)
-				if name == StockSide {
-					r.Stock.add(&counts[i], trial, cfg.Trials)
-				} else {
-					r.DV.add(&counts[i], trial, cfg.Trials)
-					r.Paths = paths
-				}
+		for i := range results {
+			r := &results[i]
+			cfg.Progress("%d members, %d writers: trial %d/%d: %s: %.0f packets/s, %.0f writes/s, %.1f packets for each",
+				n, r.Writers, trial+1, cfg.Trials, side, counts[i].Packets, counts[i].WritesPS, counts[i].PacketsPerWrite)
+			of(side, &r.Stock, &r.DV).add(&counts[i], trial, cfg.Trials)
+			if side == DVSide {
+				r.Paths = paths
 			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // add takes the trial-th of several trials.
@@ -276,14 +261,14 @@ func WriteMessagesTable(w io.Writer, results []MessagesResult) error {
 			fmt.Fprintf(t, "%d\t%d\tskipped: %s\n", r.Members, r.Writers, r.Skipped)
 			continue
 		}
-		for i, n := range []MessagesNumbers{r.Stock, r.DV} {
+		for side, n := range each(&r.Stock, &r.DV) {
 			ratio := ""
-			if i == 1 && r.Writers == 0 {
+			if side == DVSide && r.Writers == 0 {
 				ratio = fmt.Sprintf("%.2f", r.DV.Packets/r.Stock.Packets)
-			} else if i == 1 {
+			} else if side == DVSide {
 				ratio = fmt.Sprintf("%.2f", r.DV.PacketsPerWrite/r.Stock.PacketsPerWrite)
 			}
-			fmt.Fprintf(t, "%d\t%d\t%s\t%d\t%.0f\t%.0f\t%.1f\t%.1f\t%.1f\t%.0f\t%s\t\n", r.Members, r.Writers, []string{StockSide, DVSide}[i], r.Trials,
+			fmt.Fprintf(t, "%d\t%d\t%s\t%d\t%.0f\t%.0f\t%.1f\t%.1f\t%.1f\t%.0f\t%s\t\n", r.Members, r.Writers, side, r.Trials,
 				n.WritesPS, n.Packets, n.PacketsPerWrite, n.Min, n.Max, n.BytesPerWrite, ratio)
 		}
 	}

@@ -1,10 +1,13 @@
 package failover
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/raftdv/dv/internal/needs"
 )
 
 func TestParseTraffic(t *testing.T) {
@@ -24,8 +27,11 @@ func TestParseTraffic(t *testing.T) {
 // TestTraffic: what members send counts, one by one.
 func TestTraffic(t *testing.T) {
 	l, err := newLinks(t.Context(), 2)
+	if errors.Is(err, ErrNotHere) {
+		needs.Refused(t, err.Error(), needs.Bridges()...)
+	}
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	defer func() {
 		if err := l.close(); err != nil {
@@ -36,9 +42,10 @@ func TestTraffic(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	needs.All(t, needs.Programs("ping")...)
 	const pings = 20
 	if err := run(t.Context(), l.members[0], fmt.Sprintf("ping -q -c %d -i 0.01 -s 100 %s", pings, host(1))); err != nil {
-		t.Skipf("ping: %v", err)
+		t.Fatal(err)
 	}
 	after, err := l.traffic()
 	if err != nil {
@@ -66,7 +73,7 @@ func TestRunMessages(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 	if got[0].Skipped != "" {
-		t.Skip(got[0].Skipped)
+		needs.Refused(t, got[0].Skipped, needs.Bridges()...)
 	}
 	for _, n := range []MessagesNumbers{got[1].Stock, got[1].DV} {
 		// A write takes two messages to each follower and back at least.

@@ -125,13 +125,8 @@ func RunPartitions(ctx context.Context, cfg PartitionConfig, report func(Partiti
 			continue
 		}
 		r := PartitionResult{Scenario: s.Name, What: s.What, Members: s.Members, Seconds: cfg.Duration.Seconds(), Trials: cfg.Trials, Origin: bench.Here()}
-		err := r.measure(ctx, cfg, &s)
-		if errors.Is(err, ErrNotHere) {
-			cfg.Progress("SKIPPED: %s: %v", s.Name, err)
-			r.Skipped = err.Error()
-			err = nil
-		}
-		if err != nil {
+		var err error
+		if r.Skipped, err = cfg.skipped(s.Name, r.measure(ctx, cfg, &s)); err != nil {
 			return fmt.Errorf("%s: %w", s.Name, err)
 		}
 		report(r)
@@ -140,29 +135,22 @@ func RunPartitions(ctx context.Context, cfg PartitionConfig, report func(Partiti
 }
 
 func (r *PartitionResult) measure(ctx context.Context, cfg PartitionConfig, s *Scenario) error {
-	for i := range cfg.Trials {
-		names := slices.Clone(cfg.Sides)
-		if i%2 == 1 {
-			slices.Reverse(names)
+	err := inTurn(cfg.Trials, cfg.Sides, func(trial int, side string) error {
+		n, paths, err := partition(ctx, cfg, s, side)
+		if err != nil {
+			return err
 		}
-		for _, name := range names {
-			n, paths, err := partition(ctx, cfg, s, name)
-			if err != nil {
-				return fmt.Errorf("trial %d, %s: %w", i+1, name, err)
-			}
-			cfg.Progress("%s, %d members: trial %d/%d: %s: somebody could write for %.0f%% of the time, a member for %.0f%%, longest gap %.0f ms, %.0f changes of leader",
-				s.Name, s.Members, i+1, cfg.Trials, name, n.AvailablePct, n.ReachPct, n.LongestGapMs, n.ChangesMean)
-			if name == StockSide {
-				r.Stock.add(&n)
-			} else {
-				r.DV.add(&n)
-				r.Paths = paths
-			}
+		cfg.Progress("%s, %d members: trial %d/%d: %s: somebody could write for %.0f%% of the time, a member for %.0f%%, longest gap %.0f ms, %.0f changes of leader",
+			s.Name, s.Members, trial+1, cfg.Trials, side, n.AvailablePct, n.ReachPct, n.LongestGapMs, n.ChangesMean)
+		of(side, &r.Stock, &r.DV).add(&n)
+		if side == DVSide {
+			r.Paths = paths
 		}
-	}
+		return nil
+	})
 	r.Stock.mean(cfg.Trials)
 	r.DV.mean(cfg.Trials)
-	return nil
+	return err
 }
 
 func (n *PartitionNumbers) add(o *PartitionNumbers) {
@@ -348,9 +336,9 @@ func WritePartitionTable(w io.Writer, results []PartitionResult) error {
 			fmt.Fprintf(t, "%s\t%d\tskipped: %s\n", r.Scenario, r.Members, r.Skipped)
 			continue
 		}
-		for i, n := range []PartitionNumbers{r.Stock, r.DV} {
+		for side, n := range each(&r.Stock, &r.DV) {
 			fmt.Fprintf(t, "%s\t%d\t%.0f\t%d\t%s\t%.0f\t%.0f\t%.0f\t%.1f\t%d\t%.1f\t%d\t\n", r.Scenario, r.Members, r.Seconds, r.Trials,
-				[]string{StockSide, DVSide}[i], n.AvailablePct, n.ReachPct, n.LongestGapMs, n.ChangesMean, n.ChangesMax, n.TermsMean, n.Writes)
+				side, n.AvailablePct, n.ReachPct, n.LongestGapMs, n.ChangesMean, n.ChangesMax, n.TermsMean, n.Writes)
 		}
 	}
 	return t.Flush()

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/raftdv/dv/internal/needs"
 )
 
 // reachable are the members that a member hears over links in both directions.
@@ -92,7 +94,7 @@ func TestScenarios(t *testing.T) {
 func TestLinks(t *testing.T) {
 	l, err := newLinks(t.Context(), 3)
 	if errors.Is(err, ErrNotHere) {
-		t.Skip(err)
+		needs.Refused(t, err.Error(), needs.Bridges()...)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -105,9 +107,7 @@ func TestLinks(t *testing.T) {
 	ping := func(from, to int) bool {
 		return run(t.Context(), l.members[from], "ping -c 1 -W 1 "+host(to)) == nil
 	}
-	if run(t.Context(), l.members[0], "command -v ping") != nil {
-		t.Skip("there is no ping to try links with")
-	}
+	needs.All(t, needs.Programs("ping")...)
 	for _, c := range []struct {
 		cut  []link
 		want map[link]bool // whether a ping is answered
@@ -153,7 +153,7 @@ func TestRunPartitions(t *testing.T) {
 	}
 	r := got[0]
 	if r.Skipped != "" {
-		t.Skip(r.Skipped)
+		needs.Refused(t, r.Skipped, needs.Bridges()...)
 	}
 	if r.DV.Writes == 0 || r.Stock.Writes == 0 || r.DV.AvailablePct <= 0 || r.DV.ReachPct <= 0 || r.DV.ReachPct > 100 {
 		t.Errorf("%+v", r)

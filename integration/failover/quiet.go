@@ -118,23 +118,17 @@ func RunQuiet(ctx context.Context, cfg QuietConfig, report func(QuietResult)) er
 		Neighbours: runtime.NumCPU(), Seconds: cfg.Duration.Seconds(), Origin: bench.Here(),
 	}
 	cfg.Progress("no fault: %d members, %d writers, %d busy neighbours, %v of each side", r.Members, r.Writers, r.Neighbours, cfg.Duration)
-	for _, name := range []string{StockSide, DVSide} {
-		n, paths, err := quiet(ctx, cfg, name)
-		if errors.Is(err, ErrNotHere) {
-			cfg.Progress("SKIPPED: %v", err)
-			r.Skipped = err.Error()
-			report(r)
-			return nil
-		}
+	err := inTurn(1, bothSides, func(_ int, side string) error {
+		n, paths, err := quiet(ctx, cfg, side)
 		if err != nil {
-			return fmt.Errorf("%s without a fault: %w", name, err)
+			return err
 		}
-		cfg.Progress("%s: %d changes of leader, %d terms, %.0f writes/s", name, n.Changes, n.Terms, n.WritesPS)
-		if r.Paths = paths; name == StockSide {
-			r.Stock = n
-		} else {
-			r.DV = n
-		}
+		cfg.Progress("%s: %d changes of leader, %d terms, %.0f writes/s", side, n.Changes, n.Terms, n.WritesPS)
+		*of(side, &r.Stock, &r.DV), r.Paths = n, paths
+		return nil
+	})
+	if r.Skipped, err = cfg.skipped("no fault", err); err != nil {
+		return fmt.Errorf("without a fault: %w", err)
 	}
 	report(r)
 	return nil
@@ -242,9 +236,9 @@ func WriteQuietTable(w io.Writer, results []QuietResult) error {
 		if r.Throttle > 0 {
 			limit = fmt.Sprintf("%d%%", r.Throttle)
 		}
-		for i, n := range []QuietNumbers{r.Stock, r.DV} {
+		for side, n := range each(&r.Stock, &r.DV) {
 			fmt.Fprintf(t, "%d\t%d\t%s\t%s\t%.0f\t%d\t%d\t%.0f\t%d\t%d\t\n", r.Members, r.Writers, limit,
-				[]string{StockSide, DVSide}[i], r.Seconds, n.Changes, n.Terms, n.WritesPS, n.Writes, n.Deaf)
+				side, r.Seconds, n.Changes, n.Terms, n.WritesPS, n.Writes, n.Deaf)
 		}
 	}
 	if err := t.Flush(); err != nil {

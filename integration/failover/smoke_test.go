@@ -13,13 +13,23 @@ import (
 
 	"github.com/raftdv/dv/integration/cluster"
 	"github.com/raftdv/dv/integration/ledger"
+	"github.com/raftdv/dv/internal/needs"
 )
+
+// needsOf is what this machine must have for a fault.
+func needsOf(fault string) []needs.Need {
+	switch fault {
+	case Cut:
+		return needs.Bridges()
+	case Stall:
+		return needs.Disks()
+	}
+	return nil
+}
 
 func programs(t *testing.T) Programs {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("starts clusters of processes")
-	}
+	needs.Time(t, "starts clusters of processes")
 	p := Programs{Dir: t.TempDir(), Progress: t.Logf}
 	var err error
 	if p.Stock, err = cluster.Build(t.Context(), cluster.Etcd); err != nil {
@@ -62,7 +72,7 @@ func TestRun(t *testing.T) {
 			}
 			r := got[0]
 			if r.Skipped != "" {
-				t.Skip(r.Skipped)
+				needs.Refused(t, r.Skipped, needsOf(fault)...)
 			}
 			for name, n := range map[string]Numbers{StockSide: r.Stock, DVSide: r.DV} {
 				if !(0 < n.MinMs && n.MinMs <= n.P50Ms && n.P50Ms <= n.MaxMs && n.MaxMs <= r.BoundMs) {
@@ -91,7 +101,7 @@ func TestInterrupted(t *testing.T) {
 		t.Run(fault, func(t *testing.T) {
 			l, err := newLab(t.Context(), fault, t.TempDir(), 3)
 			if errors.Is(err, ErrNotHere) {
-				t.Skip(err)
+				needs.Refused(t, err.Error(), needsOf(fault)...)
 			}
 			if err != nil {
 				t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/raftdv/dv/integration/cluster"
+	"github.com/raftdv/dv/internal/needs"
 )
 
 func TestRatioOfMedians(t *testing.T) {
@@ -282,7 +283,7 @@ func TestLimits(t *testing.T) {
 func TestLimitHolds(t *testing.T) {
 	l, err := newLimits(20, 1)
 	if errors.Is(err, ErrNotHere) {
-		t.Skip(err)
+		needs.Refused(t, err.Error(), needs.CPULimits()...)
 	}
 	if err != nil {
 		t.Fatal(err)

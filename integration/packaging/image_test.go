@@ -7,13 +7,14 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/raftdv/dv/internal/needs"
 )
 
 const (
@@ -28,24 +29,13 @@ const (
 	grace = 30
 )
 
-// needs skips the test where it cannot run.
-func needs(t *testing.T) {
+// requireImage skips the test where it cannot run.
+func requireImage(t *testing.T) {
 	t.Helper()
 	if os.Getenv(fullEnv) != "full" || testing.Short() {
 		t.Skipf("SKIPPED: the image is not built: run make package-test (%s=full is not set, or -short is)", fullEnv)
 	}
-	var missing []string
-	for _, name := range []string{"buildah", "podman", "crun", "conmon", "unshare", "nsenter", "ip", "nft", "git", "make"} {
-		if _, err := exec.LookPath(name); err != nil {
-			missing = append(missing, name)
-		}
-	}
-	if len(missing) > 0 {
-		t.Skipf("SKIPPED: THE IMAGE IS NOT TESTED: install %s", strings.Join(missing, ", "))
-	}
-	if os.Geteuid() != 0 {
-		t.Skip("SKIPPED: THE IMAGE IS NOT TESTED: namespaces and chroots need root")
-	}
+	needs.All(t, append(needs.Programs("buildah", "podman", "crun", "conmon", "unshare", "nsenter", "ip", "nft", "git", "make"), needs.Root())...)
 }
 
 // A rig is an engine with a network, and the image.
@@ -56,10 +46,10 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	needs(t)
+	requireImage(t)
 	hub, hosts, err := NewHub(t.Context(), 3)
 	if err != nil {
-		t.Skipf("SKIPPED: THE IMAGE IS NOT TESTED: this machine makes no namespaces: %v", err)
+		needs.Refused(t, "the image is not tested: "+err.Error(), needs.Bridges()...)
 	}
 	t.Cleanup(func() {
 		for _, h := range hosts {

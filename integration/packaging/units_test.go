@@ -2,10 +2,11 @@ package packaging
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/raftdv/dv/internal/needs"
 )
 
 // distribution is a unit as distributions write it, cut to what the drop-in
@@ -26,9 +27,7 @@ WantedBy=multi-user.target
 
 func needsSystemd(t *testing.T) {
 	t.Helper()
-	if _, err := exec.LookPath("systemd-analyze"); err != nil {
-		t.Skipf("SKIPPED: the units are not verified: %v: install systemd", err)
-	}
+	needs.All(t, needs.Programs("systemd-analyze")...)
 }
 
 // units lays out what docs/examples has, with a program that is there in place

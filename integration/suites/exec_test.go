@@ -10,11 +10,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/raftdv/dv/internal/needs"
 )
 
 // alive says whether a process of another program exists and has not ended.
@@ -157,12 +158,7 @@ func TestExitCodes(t *testing.T) {
 func TestNetwork(t *testing.T) {
 	b := newBench(t, "TestNetwork")
 	if !b.launcher.isolated {
-		plain := exec.Command("/bin/true")
-		plain.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
-		if err := plain.Run(); err == nil {
-			t.Fatal("this machine makes network namespaces, and the launcher none")
-		}
-		t.Skip("this machine gives no right to make network namespaces: tests run in the machine's own")
+		needs.Refused(t, "tests run in the machine's own network", needs.NetNS())
 	}
 	b.with("FAKE_ADDRESS=" + ownAddress.String())
 	b.cfg.kinds = []kind{stock}

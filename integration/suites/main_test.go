@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/raftdv/dv/internal/needs"
 )
 
 func TestMain(m *testing.M) {
@@ -54,9 +56,7 @@ type bench struct {
 
 func newBench(t *testing.T, names ...string) *bench {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("builds and runs a test program")
-	}
+	needs.Time(t, "builds and runs a test program")
 	program, err := fakeProgram()
 	if err != nil {
 		t.Fatal(err)
