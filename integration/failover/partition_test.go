@@ -104,13 +104,10 @@ func TestLinks(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	ping := func(from, to int) bool {
-		return run(t.Context(), l.members[from], "ping -c 1 -W 1 "+host(to)) == nil
-	}
-	needs.All(t, needs.Programs("ping")...)
+	e, number := newEchoes(t, l), byte(0)
 	for _, c := range []struct {
 		cut  []link
-		want map[link]bool // whether a ping is answered
+		want map[link]bool // whether a datagram is answered
 	}{
 		{nil, map[link]bool{{0, 1}: true, {1, 0}: true, {0, 2}: true}},
 		{[]link{{0, 1}}, map[link]bool{{0, 1}: false, {1, 0}: false, {0, 2}: true, {1, 2}: true}},
@@ -120,8 +117,8 @@ func TestLinks(t *testing.T) {
 			t.Fatal(err)
 		}
 		for k, want := range c.want {
-			if got := waitFor(func() bool { return ping(k.from, k.to) == want }); !got {
-				t.Errorf("with %v cut: a ping of %v is answered: %v", c.cut, k, !want)
+			if got := waitFor(func() bool { number++; return e.ask(k, number, 100) == want }); !got {
+				t.Errorf("with %v cut: a datagram over %v is answered: %v", c.cut, k, !want)
 			}
 		}
 	}
