@@ -78,6 +78,7 @@ func (h host) Status() raft.BasicStatus   { return h.rn.BasicStatus() }
 func (h host) Now() time.Duration         { return h.m.clock() }
 func (h host) Publish()                   { h.node.announce = true }
 func (h host) Event(e election.Event)     { h.c.happened(h.node, e) }
+func (h host) Lab() *Lab                  { return h.c.cfg.lab }
 func (h host) Complain(err error)         { h.c.fail(checkElections, "%s: %v", h.m.id, err) }
 
 func (h host) Last() (term, index uint64) {

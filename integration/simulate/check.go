@@ -82,6 +82,9 @@ func (k *checks) role(n *node) {
 		k.leaders.leads(n)
 		k.rounds.elected(n)
 		k.polls.elected(n)
+		if t := k.c.trial; t != nil {
+			t.elected(n)
+		}
 	}
 }
 
@@ -90,6 +93,9 @@ func (k *checks) stepped(n *node, m *raftpb.Message) {
 	if m.GetType() == raftpb.MsgVote {
 		k.rounds.stepped(n, m)
 		k.polls.stepped(m)
+		if t := k.c.trial; t != nil {
+			t.stepped(m)
+		}
 	}
 }
 
@@ -98,6 +104,9 @@ func (k *checks) emitted(n *node, m *raftpb.Message) {
 	k.rows.emitted(m)
 	k.votes.emitted(n, m)
 	k.polls.emitted(n, m)
+	if t := k.c.trial; t != nil {
+		t.emitted(n, m)
+	}
 }
 
 // published: a row goes out.

@@ -126,6 +126,10 @@ func (c *call) done(value uint64) {
 	} else {
 		r.Reads++
 	}
+	if t := c.cs.c.trial; t != nil {
+		t.answered()
+		return
+	}
 	c.cs.later(c.client)
 }
 

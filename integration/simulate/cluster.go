@@ -26,6 +26,7 @@ type cluster struct {
 	linkWoes []*linkWoe
 	cut      map[[2]*member]int // cuts that are on, by direction
 	failover *failover          // the newest
+	trial    *labTrial          // nil in the suite
 	kernels  *rand.Rand
 	clients  *clients
 	report   Report
@@ -167,6 +168,9 @@ func (m *member) runs() { m.up, m.upClock = m.c.net.Now(), m.clock() }
 // kill ends a member as a crash does.
 func (m *member) kill() {
 	m.c.leaderless(m)
+	if t := m.c.trial; t != nil {
+		t.killed(m)
+	}
 	m.c.net.Kill(m.id)
 	m.dead, m.died = true, m.c.net.Now()
 	m.c.checks.polls.alive()

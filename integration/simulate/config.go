@@ -67,6 +67,7 @@ type Config struct {
 	// Trace is called for what the nemesis does and who leads. Nil: nobody.
 	Trace func(at time.Duration, what string)
 
+	lab   *Lab
 	hooks hooks
 }
 
@@ -131,6 +132,11 @@ func (c Config) withDefaults() Config {
 
 // network draws the fabric of a seed.
 func (c *cluster) network() sim.Config {
+	if l := c.cfg.lab; l != nil {
+		cfg := l.network(c.cfg.Seed)
+		c.base = cfg.Faults
+		return cfg
+	}
 	delay := time.Duration(20+c.rng.IntN(480)) * time.Microsecond
 	cfg := sim.Config{
 		Seed:     c.cfg.Seed,

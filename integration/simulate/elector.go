@@ -17,6 +17,10 @@ import (
 func Elections(mode election.Mode) func(Host) Arbiter {
 	return func(h Host) Arbiter {
 		cfg := electionConfig(h.ID())
+		if l, ok := h.(interface{ Lab() *Lab }); ok && l.Lab() != nil {
+			cfg.PreVote, cfg.CheckQuorum = l.Lab().PreVote, l.Lab().CheckQuorum
+			return newElector(h, mode, cfg)
+		}
 		if h.Seed()%2 == 1 { // fewer rows, for the sake of more seeds
 			cfg.SuspectAfter, cfg.Beat = slowSuspicion, slowBeat
 		}

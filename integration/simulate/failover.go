@@ -98,6 +98,9 @@ func (c *cluster) happened(n *node, e election.Event) {
 		c.trace("%s: %v of %s in term %d, attempt %d %s", n.m.id, e.Kind, e.Member, e.Term, e.Attempt, e.Reason)
 	}
 	c.checks.polls.event(&e)
+	if c.trial != nil {
+		c.trial.arbitrated(n, &e)
+	}
 	if e.Kind == election.EventPace {
 		n.patience = e.Took
 	}

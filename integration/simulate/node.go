@@ -74,8 +74,8 @@ func newNode(m *member) (*node, error) {
 		n.applied, n.snapped, n.conf = s.GetMetadata().GetIndex(), s.GetMetadata().GetIndex(), s.GetMetadata().GetConfState()
 	}
 	rc := &raft.Config{
-		ID: uint64(m.id), ElectionTick: electionTicks, HeartbeatTick: heartbeatTicks, Storage: n.log, Applied: n.applied,
-		MaxSizePerMsg: maxSizePerMsg, MaxInflightMsgs: maxInflightMsgs, CheckQuorum: true, PreVote: true, Logger: quiet{},
+		ID: uint64(m.id), ElectionTick: m.c.cfg.ticks(), HeartbeatTick: heartbeatTicks, Storage: n.log, Applied: n.applied,
+		MaxSizePerMsg: maxSizePerMsg, MaxInflightMsgs: maxInflightMsgs, CheckQuorum: m.c.cfg.checkQuorum(), PreVote: m.c.cfg.preVote(), Logger: quiet{},
 	}
 	if h := m.c.cfg.hooks.raft; h != nil {
 		h(rc)
@@ -90,6 +90,9 @@ func newNode(m *member) (*node, error) {
 	n.inc = n.sim.Incarnation()
 	n.port = m.c.portOf(n)
 	n.writer = raftdv.NewRowWriter(m.id)
+	if l := m.c.cfg.lab; l != nil && !l.RowAcks {
+		n.writer = noRows{}
+	}
 	if h := m.c.cfg.hooks.writer; h != nil {
 		n.writer = h(m.id)
 	}
@@ -102,7 +105,7 @@ func newNode(m *member) (*node, error) {
 
 // begin lets time run. Members do not tick in step.
 func (n *node) begin() {
-	n.sim.After(time.Duration(n.c.rng.Int64N(int64(raftTick))), n.tick)
+	n.sim.After(time.Duration(n.c.rng.Int64N(int64(n.c.cfg.heartbeat()))), n.tick)
 	n.view()
 	n.settle()
 }
@@ -124,7 +127,7 @@ func (m *member) setSkew(skew float64) {
 
 // tick is raft's ticker, at the pace of the member's own clock.
 func (n *node) tick() {
-	n.sim.After(time.Duration(float64(raftTick)/n.m.pace()), n.tick)
+	n.sim.After(time.Duration(float64(n.c.cfg.heartbeat())/n.m.pace()), n.tick)
 	if n.writing {
 		n.tickDue = true
 		return

@@ -59,7 +59,7 @@ func (n *node) view() {
 		return
 	}
 	suspect := 60 * time.Millisecond
-	if n.c.cfg.Seed%2 == 1 {
+	if n.c.cfg.lab == nil && n.c.cfg.Seed%2 == 1 {
 		suspect = slowSuspicion
 	}
 	cfg := ordered.EndpointConfig{
@@ -79,7 +79,9 @@ func (n *node) view() {
 	n.flights, n.relayed = map[uint64]*agreedFlight{}, map[uint64]fabric.MemberID{}
 	n.chatter = stream(n.c.cfg.Seed, streamChatter+uint64(n.m.id)<<20+n.inc)
 	n.seen = orderRecord{}
-	n.sim.After(n.nextChat(), n.chat)
+	if n.c.cfg.lab == nil {
+		n.sim.After(n.nextChat(), n.chat)
+	}
 	n.act()
 }
 

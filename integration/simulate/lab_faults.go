@@ -1,0 +1,228 @@
+package simulate
+
+import (
+	"slices"
+	"time"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/raftdv/dv/raftdv/election"
+)
+
+// labPhase is a moment of an election at which a member that takes part in it may
+// crash. Where no arbiter says when it is endorsed or nominated, both are when its raft
+// asks whether it may campaign, or campaigns.
+type labPhase int
+
+const (
+	phaseNone labPhase = iota
+	phaseSuspicion
+	phaseEndorsement
+	phaseNomination
+	phaseCampaign
+	phaseVictory
+	labPhases
+)
+
+// soonAfter bounds how long after a phase is reached the member crashes: what it has
+// sent by then is on its way, or not.
+const soonAfter = time.Millisecond
+
+// labFaults are the faults of trials. Each lasts to the end of the trial, if it does not
+// say otherwise.
+var labFaults = map[string]func(s *strike, t *labTrial){
+	"none":                     func(*strike, *labTrial) {},
+	"crash-leader":             func(s *strike, t *labTrial) { t.crashes(s, labPhase(1+s.rng.IntN(int(labPhases)-1))) },
+	"crash-at-suspicion":       func(s *strike, t *labTrial) { t.crashes(s, phaseSuspicion) },
+	"crash-at-endorsement":     func(s *strike, t *labTrial) { t.crashes(s, phaseEndorsement) },
+	"crash-at-nomination":      func(s *strike, t *labTrial) { t.crashes(s, phaseNomination) },
+	"crash-at-campaign":        func(s *strike, t *labTrial) { t.crashes(s, phaseCampaign) },
+	"crash-at-victory":         func(s *strike, t *labTrial) { t.crashes(s, phaseVictory) },
+	"simultaneous-start":       simultaneousStart,
+	"rejoin-higher-term":       rejoinHigherTerm,
+	"flapping-after-isolation": flappingAfterIsolation,
+	"simplex-leader":           func(s *strike, _ *labTrial) { deafLeader(s) },
+	"quorum-loss":              func(s *strike, _ *labTrial) { quorumLoss(s) },
+	"constrained":              func(s *strike, _ *labTrial) { constrained(s) },
+	"chained":                  func(s *strike, _ *labTrial) { chained(s) },
+	"rotating-hub":             labRotatingHub,
+	"slow-disk":                slowDisk,
+	sameTimeouts:               func(s *strike, _ *labTrial) { s.crash(s.leaderOr()) },
+	"term-inflation":           termInflation,
+	"rolling-restart":          rollingRestart,
+	"asymmetric-delay":         asymmetricDelay,
+}
+
+// LabFaults names them.
+func LabFaults() (names []string) {
+	for name := range labFaults {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// crashes crashes the leader, and others at a phase as long as there are victims.
+func (t *labTrial) crashes(s *strike, phase labPhase) {
+	t.phase = phase
+	if t.Crashes > 0 {
+		s.crash(s.leaderOr())
+	} else {
+		s.pause(s.leaderOr()) // somebody has to be missed
+	}
+}
+
+// reached: a member is at a phase of an election.
+func (t *labTrial) reached(n *node, phase labPhase) {
+	at := t.phase
+	if n.arb == nil && (at == phaseEndorsement || at == phaseNomination) {
+		at = phaseSuspicion
+		if !t.PreVote {
+			at = phaseCampaign
+		}
+	}
+	if !t.struck || t.victims == 0 || phase != at || n.m.dead {
+		return
+	}
+	n.m.dead = true
+	lives := t.c.majorityLives()
+	n.m.dead = false
+	if !lives {
+		return
+	}
+	t.victims--
+	t.c.net.After(rand64(t.rng, soonAfter), func() {
+		if m := n.m; m.node == n && !m.dead {
+			t.c.trace("%s crashes", m.id)
+			m.kill()
+		}
+	})
+}
+
+// arbitrated: an arbiter says what it does.
+func (t *labTrial) arbitrated(n *node, e *election.Event) {
+	switch {
+	case e.Kind == election.EventSuspected:
+		t.reached(n, phaseSuspicion)
+	case e.Kind == election.EventEndorsed && e.Member == n.m.id:
+		t.reached(n, phaseEndorsement)
+	case e.Kind == election.EventNominated:
+		t.reached(n, phaseNomination)
+	}
+}
+
+// restart starts a member again.
+func (s *strike) restart(m *member) {
+	if m.dead && !m.gone {
+		s.c.report.Restarts++
+		m.start()
+	}
+}
+
+// simultaneousStart: all stop, and start again at the same moment.
+func simultaneousStart(s *strike, _ *labTrial) {
+	all := s.alive()
+	s.crash(all...)
+	s.c.net.After(s.c.cfg.heartbeat(), func() {
+		for _, m := range all {
+			s.restart(m)
+		}
+	})
+}
+
+// rejoinHigherTerm: a follower is cut off for two election timeouts, then comes back.
+func rejoinHigherTerm(s *strike, t *labTrial) {
+	ms := s.shuffled()
+	away := ms[len(ms)-1]
+	k := &cuts{c: s.c}
+	k.set(between(ms, func(a, b int) bool { return ms[a] != away && ms[b] != away }))
+	s.c.net.After(min(3*t.Election, s.For/2), func() { k.set(nil) })
+}
+
+// flappingAfterIsolation: the leader is cut off for two election timeouts, then its
+// links come and go.
+func flappingAfterIsolation(s *strike, t *labTrial) {
+	ms := s.shuffled()
+	alone := between(ms, func(a, _ int) bool { return a != 0 })
+	k := &cuts{c: s.c}
+	k.set(alone)
+	var flap func(cut bool)
+	flap = func(cut bool) {
+		if cut {
+			k.set(alone)
+		} else {
+			k.set(nil)
+		}
+		s.c.net.After(t.Election/4+rand64(s.rng, t.Election), func() { flap(!cut) })
+	}
+	s.c.net.After(2*t.Election, func() { flap(false) })
+}
+
+// labRotatingHub: all links are cut but those of one member, every second of another.
+func labRotatingHub(s *strike, _ *labTrial) {
+	ms := s.shuffled()
+	k := &cuts{c: s.c}
+	var turn func(hub int)
+	turn = func(hub int) {
+		k.set(between(ms, func(a, b int) bool { return a == hub || b == hub }))
+		s.c.net.After(time.Second, func() { turn((hub + 1) % len(ms)) })
+	}
+	turn(min(1, len(ms)-1))
+}
+
+// slowDisk: each write of the leader takes a hundred times as long.
+func slowDisk(s *strike, _ *labTrial) {
+	if m := s.leaderOr(); m != nil {
+		m.disk.factor += 100
+	}
+}
+
+// sameTimeouts is the fault whose rafts all draw the same timeout, from the beginning.
+const sameTimeouts = "synchronised-timeouts"
+
+type zeros struct{}
+
+func (zeros) Uint64() uint64 { return 0 }
+
+// termInflation: one member campaigns again and again, whatever it hears.
+func termInflation(s *strike, t *labTrial) {
+	ms := s.shuffled()
+	m := ms[len(ms)-1]
+	var again func()
+	again = func() {
+		if n := m.node; !m.dead && n.rn.BasicStatus().RaftState != raft.StateLeader {
+			_ = n.rn.Step(&raftpb.Message{Type: raftpb.MsgHup.Enum(), From: new(uint64(m.id)), To: new(uint64(m.id))})
+			n.settle()
+		}
+		s.c.net.After(max(t.Election/20, time.Millisecond), again)
+	}
+	again()
+}
+
+// rollingRestart: one after the other is killed and started again, the leader last.
+func rollingRestart(s *strike, t *labTrial) {
+	ms := s.shuffled()
+	order := append(slices.Clone(ms[1:]), ms[0])
+	every := s.For / time.Duration(len(order)+1)
+	for i, m := range order {
+		s.c.net.After(time.Duration(i)*every, func() {
+			if !m.dead {
+				m.kill()
+			}
+			s.c.net.After(min(every/2, t.Election/2), func() { s.restart(m) })
+		})
+	}
+}
+
+// asymmetricDelay: what the leader sends takes ten times as long.
+func asymmetricDelay(s *strike, _ *labTrial) {
+	ms := s.shuffled()
+	f := s.c.base
+	f.Delay, f.Jitter = 10*f.Delay, 10*f.Jitter
+	for _, m := range ms[1:] {
+		if err := s.c.net.SetLink(ms[0].id, m.id, f); err != nil {
+			s.c.fail("raft", "%v", err)
+		}
+	}
+}
