@@ -155,6 +155,7 @@ type labTrial struct {
 
 func (t *labTrial) run() {
 	c := t.c
+	t.begin()
 	t.load()
 	lag := t.lag()
 	t.advance(t.WarmUp)
@@ -163,6 +164,18 @@ func (t *labTrial) run() {
 	t.advance(t.at + c.cfg.Duration)
 	t.finish()
 }
+
+// begin has one member campaign at once: a trial is not about the first election.
+func (t *labTrial) begin() {
+	n := t.c.members[t.rng.IntN(len(t.c.members))].node
+	t.c.net.After(firstCampaign, func() {
+		_ = n.rn.Campaign()
+		n.settle()
+	})
+}
+
+// firstCampaign is when all members have had time to hear each other.
+const firstCampaign = 50 * time.Millisecond
 
 // advance lets time pass, and looks at what is to hold.
 func (t *labTrial) advance(end time.Duration) {

@@ -185,14 +185,16 @@ type zeros struct{}
 
 func (zeros) Uint64() uint64 { return 0 }
 
-// termInflation: one member campaigns again and again, whatever it hears.
+// termInflation: one member campaigns again and again, as if a leader had asked it to,
+// so that neither PreVote nor CheckQuorum are in its way.
 func termInflation(s *strike, t *labTrial) {
 	ms := s.shuffled()
 	m := ms[len(ms)-1]
 	var again func()
 	again = func() {
 		if n := m.node; !m.dead && n.rn.BasicStatus().RaftState != raft.StateLeader {
-			_ = n.rn.Step(&raftpb.Message{Type: raftpb.MsgHup.Enum(), From: new(uint64(m.id)), To: new(uint64(m.id))})
+			term := n.rn.BasicStatus().GetTerm()
+			_ = n.rn.Step(&raftpb.Message{Type: raftpb.MsgTimeoutNow.Enum(), From: new(uint64(m.id)), To: new(uint64(m.id)), Term: &term})
 			n.settle()
 		}
 		s.c.net.After(max(t.Election/20, time.Millisecond), again)

@@ -68,7 +68,7 @@ func TestLabValidate(t *testing.T) {
 
 func BenchmarkLab(b *testing.B) {
 	l := labOf(b, "crash-leader")
-	l.WarmUp = time.Second
+	l.WarmUp = 300 * time.Millisecond
 	for seed := uint64(0); b.Loop(); seed++ {
 		cfg := Config{Seed: seed, Members: 5, Duration: time.Second, Elections: election.On}
 		if _, err := RunLab(cfg, l); err != nil {
