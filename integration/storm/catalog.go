@@ -16,8 +16,8 @@ type Transport struct {
 // Transports are all of them.
 func Transports() []Transport {
 	return []Transport{
-		{Name: "stock", About: "raft's own elections over connections that lose what is on them when they break"},
-		{Name: "stock-lan", About: "the same with heartbeat and election at a tenth: raft tuned for a local network (etcd's tuning guide, time parameters)", LAN: true},
+		{Name: "stock", About: "raft's own elections, every message over connections that send again what is lost", Retransmit: true},
+		{Name: "stock-lan", About: "the same with heartbeat and election at a tenth: raft tuned for a local network (etcd's tuning guide, time parameters)", Retransmit: true, LAN: true},
 		{Name: "dv", About: "acknowledged frames, acks in rows, the arbiter, relays", Arbiter: true, RowAcks: true, Retransmit: true, Relays: true},
 		{Name: "dv-no-arbiter", About: "dv with raft's own elections", RowAcks: true, Retransmit: true, Relays: true},
 		{Name: "dv-no-retransmission", About: "dv that does not send again what is lost", Arbiter: true, RowAcks: true, Relays: true},
@@ -66,6 +66,11 @@ func Faults() []Fault {
 		{"rolling-restart", "members are restarted one after the other, the leader last", "etcd's upgrade guides", 3},
 		{"asymmetric-delay", "what goes one way takes ten times as long as what comes back", "Alfatafta et al., OSDI 2020, on partial degradation", 2},
 	}
+}
+
+func transportOf(name string) Transport {
+	all := Transports()
+	return all[slices.IndexFunc(all, func(t Transport) bool { return t.Name == name })]
 }
 
 func faultOf(name string) Fault {

@@ -19,11 +19,11 @@ type metric struct {
 
 // metrics in the order of columns.
 var metrics = []metric{
-	{name: "rounds", about: "terms in which somebody campaigned, of the worst election", unit: "rounds"},
-	{name: "campaigns", about: "members that asked for votes, of the worst election", unit: "campaigns"},
+	{name: "rounds", about: "campaigns, each a candidate in a term, whose request for votes reached somebody, of the worst election (protocol §6.4)", unit: "rounds"},
+	{name: "campaigns", about: "campaigns that were begun, whether they reached anybody or not, of the worst election", unit: "campaigns"},
 	{name: "elections", about: "elections that a leader came of", unit: "elections"},
 	{name: "terms", about: "by which the term rose", unit: "terms"},
-	{name: "split_votes", about: "rounds that ended without a leader", unit: "rounds"},
+	{name: "split_votes", about: "rounds that no leader came of", unit: "rounds"},
 	{name: "time_to_leader", about: "from the fault to the next leader; none if there was no election", unit: "ms", time: true},
 	{name: "unavailable", about: "the longest time without an acknowledged write, from the fault on", unit: "ms", time: true},
 	{name: "ops", about: "acknowledged writes in a second, from the fault on", unit: "1/s"},

@@ -23,7 +23,9 @@ type Result struct {
 func Metrics() []string { return metricNames() }
 
 // cell and seed of a trial.
-func (s *Spec) trial(i uint64) (c *Cell, seed uint64) { return &s.Cells[i/s.Seeds], s.First + i%s.Seeds }
+func (s *Spec) trial(i uint64) (c *Cell, seed uint64) {
+	return &s.Cells[i/s.Seeds], s.First + i%s.Seeds
+}
 
 // header is the first row of results.
 func header() []string {
