@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -20,8 +21,12 @@ func main() {
 	err := newRootCmd().ExecuteContext(ctx)
 	interrupted := ctx.Err() != nil
 	stop()
+	var exit exitError
 	switch {
 	case err == nil:
+	case errors.As(err, &exit):
+		fmt.Fprintln(os.Stderr, "raftdv:", err)
+		os.Exit(exit.code)
 	case interrupted:
 		fmt.Fprintln(os.Stderr, "raftdv: interrupted:", err)
 		os.Exit(exitInterrupted)
@@ -39,6 +44,6 @@ func newRootCmd() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newDemoCmd(), newStatusCmd(), newElectionsCmd(), newBenchCmd(), newSimCmd(), newDoctorCmd())
+	root.AddCommand(newDemoCmd(), newStatusCmd(), newElectionsCmd(), newBenchCmd(), newSimCmd(), newStormCmd(), newDoctorCmd())
 	return root
 }

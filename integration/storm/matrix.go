@@ -7,6 +7,8 @@ import (
 	"time"
 
 	yaml "go.yaml.in/yaml/v3"
+
+	"github.com/raftdv/dv/fabric/sim"
 )
 
 // leastTicks of an election timeout: raft needs more than a heartbeat, etcd asks for five.
@@ -132,6 +134,9 @@ func (p *parser) sound(root, m *yaml.Node, out []exclusion) {
 		members, _ := strconv.Atoi(c.Value("members"))
 		if f := faultOf(c.Value("fault")); members < f.Least {
 			say("fault", fmt.Sprintf("%s needs %d members, and a cell has %d: exclude the combination", f.Name, f.Least, members))
+		}
+		if m, err := sim.ModelByName(c.Value("link")); err == nil && m.Medium.Lossless && c.float("loss") > 0 {
+			say("loss", fmt.Sprintf("%s on link %s, which loses nothing: exclude the combination", c.Value("loss"), m.Name))
 		}
 		beat, _ := time.ParseDuration(c.Value("heartbeat"))
 		election, _ := time.ParseDuration(c.Value("election"))

@@ -6,6 +6,8 @@ import (
 	"io"
 	"math"
 	"path/filepath"
+	"strings"
+	"text/tabwriter"
 )
 
 // A Summary is what the results of a run come to.
@@ -150,4 +152,71 @@ func number4(x float64) string {
 		return "none"
 	}
 	return fmt.Sprintf("%.4g", x)
+}
+
+// Write writes the verdicts, and a table of the cells by transport.
+func (sum *Summary) Write(w io.Writer) error {
+	fmt.Fprintf(w, "%s: %d trials, %d failed\n\n", sum.Spec.Name, sum.Trials, sum.Failed)
+	for i := range sum.Verdicts {
+		fmt.Fprintf(w, "%s\n", sum.Verdicts[i].String())
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprint(t, "\ntransport\ttrials\tfailed\trounds, most\tsplit votes\ttime to leader, median\t95%\tp99\tunavailable, median\t95%\tp99\twrites/s\tmessages per write\t\n")
+	for _, name := range TransportNames() {
+		of := func(metric string) sample {
+			all, _ := sum.of(metricIndex(metric), func(c *Cell) bool { return c.Value("transport") == name })
+			return all
+		}
+		failed := of("failed")
+		if failed.n == 0 {
+			continue
+		}
+		rounds, split, leader, gap, ops, messages := of("rounds"), of("split_votes"), of("time_to_leader"), of("unavailable"), of("ops"), of("messages_per_op")
+		fmt.Fprintf(t, "%s\t%d\t%.0f\t%s\t%s\t%s\t%s\t%s\t%s\t\n", name, failed.n, failed.sum, number4(rounds.max), number4(split.stat("sum")),
+			spread(&leader), spread(&gap), number4(ops.stat("p50")), number4(messages.stat("p50")))
+	}
+	fmt.Fprint(t, "times in ms\t\n")
+	return t.Flush()
+}
+
+// spread is a median with its interval, and the 99th percentile.
+func spread(s *sample) string {
+	m := s.median()
+	return fmt.Sprintf("%s\t%s-%s\t%s", number4(m.Median), number4(m.Lo), number4(m.Hi), number4(s.stat("p99")))
+}
+
+// Replay runs a trial again and compares it with what the folder has.
+func (s *Spec) Replay(w io.Writer, dir string, trial uint64) error {
+	again, err := s.Simulate(trial)
+	if err != nil {
+		return err
+	}
+	again.Failure = strings.Join(strings.Fields(again.Failure), " ")
+	row := s.row(&again)
+	for i, name := range header() {
+		fmt.Fprintf(w, "%-16s %s\n", name, row[i])
+	}
+	rows, err := s.open(filepath.Join(dir, resultsFile))
+	if err != nil {
+		return err
+	}
+	defer rows.close()
+	for {
+		r, err := rows.next()
+		if errors.Is(err, io.EOF) {
+			fmt.Fprintln(w, "the folder has no result of it")
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if r.Trial != trial {
+			continue
+		}
+		if line(s.row(r)) != line(row) {
+			return fmt.Errorf("the folder has another result: %s", strings.TrimSpace(line(s.row(r))))
+		}
+		fmt.Fprintln(w, "as in the folder")
+		return nil
+	}
 }

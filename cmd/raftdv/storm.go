@@ -1,0 +1,316 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/raftdv/dv/integration/storm"
+)
+
+// Exit codes of raftdv storm.
+const (
+	exitViolated   = 1
+	exitBadSpec    = 2
+	exitIncomplete = 3
+)
+
+// exitError carries an exit code.
+type exitError struct {
+	code int
+	error
+}
+
+func (e exitError) Unwrap() error { return e.error }
+
+// stormOptions are the flags of raftdv storm.
+type stormOptions struct {
+	dir     string
+	jobs    int
+	shard   string
+	explain bool
+	dry     bool
+	schema  bool
+}
+
+func newStormCmd() *cobra.Command {
+	var o stormOptions
+	cmd := &cobra.Command{
+		Use:   "storm SPEC.yaml",
+		Short: "Run an experiment on elections: a claim, a matrix, seeds, and what is expected",
+		Long: `Storm runs the trials of a specification in the simulator: every combination of
+transports, networks, sizes, timers and faults that its matrix holds, with as many
+seeds as it says, and evaluates what it expects. Results are in the run's folder,
+runs/NAME if --dir names no other: results.csv has a line for each trial, in their
+order, whatever --jobs is, and whether the run was interrupted. A folder that holds
+a part of a run is taken up where it ended.
+
+Exit codes: 0 all that is expected holds, 1 something does not, 2 the
+specification is wrong, 3 the run is not complete.`,
+		Example: `  raftdv storm docs/examples/three-rounds.yaml
+  raftdv storm docs/examples/three-rounds.yaml --explain
+  raftdv storm docs/examples/three-rounds.yaml --dry-run    # how many trials, how long
+  raftdv storm spec.yaml --shard=2/4 --dir=part2            # one of four machines
+  raftdv storm merge --dir=whole part1 part2 part3 part4
+  raftdv storm replay runs/three-rounds 4711                # one trial again`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if o.schema {
+				return cobra.NoArgs(cmd, args)
+			}
+			return cobra.ExactArgs(1)(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.dir, "dir", "", "folder for the results (default runs/NAME)")
+	f.IntVar(&o.jobs, "jobs", runtime.NumCPU(), "trials at a time, each in a process")
+	f.StringVar(&o.shard, "shard", "", "i/n: only the i-th of n parts")
+	f.BoolVar(&o.explain, "explain", false, "say what the specification means, and run nothing")
+	f.BoolVar(&o.dry, "dry-run", false, "say how many trials there are and how long they take, from a sample")
+	f.BoolVar(&o.schema, "schema", false, "print the JSON schema of specifications")
+	cmd.AddCommand(newStormMergeCmd(), newStormReplayCmd(), newStormReportCmd(), newStormWorkerCmd())
+	return cmd
+}
+
+func (o *stormOptions) run(cmd *cobra.Command, args []string) error {
+	out := cmd.OutOrStdout()
+	if o.schema {
+		_, err := out.Write(storm.Schema())
+		return err
+	}
+	s, err := readSpec(args[0])
+	if err != nil {
+		return err
+	}
+	shard, err := parseShard(o.shard)
+	if err != nil {
+		return exitError{exitBadSpec, err}
+	}
+	switch {
+	case o.explain:
+		return s.Explain(out)
+	case o.dry:
+		return o.dryRun(cmd, s, args[0])
+	}
+	if o.dir == "" {
+		o.dir = filepath.Join("runs", s.Name)
+	}
+	if err := s.Create(o.dir, shard); err != nil {
+		return exitError{exitIncomplete, err}
+	}
+	p := newStormProgress(cmd.ErrOrStderr())
+	err = s.Run(cmd.Context(), storm.RunConfig{Dir: o.dir, Shard: shard, Jobs: o.jobs, New: stormWorkers(s, storm.SpecPath(o.dir)), Progress: p.show})
+	p.end()
+	if errors.Is(err, storm.ErrInterrupted) {
+		err = fmt.Errorf("%w: run the same command to go on", err)
+	}
+	if err != nil {
+		return exitError{exitIncomplete, err}
+	}
+	if shard.N > 1 {
+		fmt.Fprintf(out, "shard %s is complete: %s. Merge all of them: raftdv storm merge\n", o.shard, o.dir)
+		return nil
+	}
+	return reportStorm(out, s, o.dir)
+}
+
+// readSpec reads a specification; what is wrong with it has an exit code.
+func readSpec(path string) (*storm.Spec, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, exitError{exitBadSpec, err}
+	}
+	s, err := storm.Parse(path, text)
+	if err != nil {
+		return nil, exitError{exitBadSpec, fmt.Errorf("the specification is wrong\n%w", err)}
+	}
+	return s, nil
+}
+
+func parseShard(text string) (h storm.Shard, err error) {
+	if text == "" {
+		return storm.Shard{I: 1, N: 1}, nil
+	}
+	i, n, _ := strings.Cut(text, "/")
+	h.I, err = strconv.Atoi(i)
+	if err == nil {
+		h.N, err = strconv.Atoi(n)
+	}
+	if err != nil || h.I < 1 || h.I > h.N {
+		return h, fmt.Errorf("--shard=%s: write i/n, like 2/4, with i from 1 to n", text)
+	}
+	return h, nil
+}
+
+// stormWorkers makes processes of this program.
+func stormWorkers(s *storm.Spec, spec string) func() (storm.Trier, error) {
+	return func() (storm.Trier, error) {
+		me, err := os.Executable()
+		if err != nil {
+			return nil, err
+		}
+		cmd := exec.Command(me, "storm", "worker", spec)
+		cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
+		return s.NewWorker(cmd)
+	}
+}
+
+func newStormWorkerCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "worker SPEC.yaml", Short: "Answer the numbers of trials with their results: what the processes of a run do", Hidden: true,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := readSpec(args[0])
+			if err != nil {
+				return err
+			}
+			return s.Work(cmd.InOrStdin(), cmd.OutOrStdout())
+		},
+	}
+}
+
+// sampleFor is how long --dry-run tries trials.
+const sampleFor = 5 * time.Second
+
+func (o *stormOptions) dryRun(cmd *cobra.Command, s *storm.Spec, path string) error {
+	t, err := stormWorkers(s, path)()
+	if err != nil {
+		return err
+	}
+	each, tried, err := s.Sample(t, sampleFor)
+	if err = errors.Join(err, t.Close()); err != nil {
+		return err
+	}
+	all := time.Duration(float64(each) * float64(s.Trials()) / float64(min(o.jobs, runtime.NumCPU())))
+	fmt.Fprintf(cmd.OutOrStdout(), "%d cells, %d trials; %v each (of %d tried); about %v with %d jobs on %d processors\n",
+		len(s.Cells), s.Trials(), each.Round(10*time.Microsecond), tried, all.Round(time.Second), o.jobs, runtime.NumCPU())
+	return nil
+}
+
+func newStormMergeCmd() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use: "merge --dir=WHOLE PART...", Short: "Make one run of all its shards", Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, m, err := storm.Load(args[0])
+			if err != nil {
+				return exitError{exitIncomplete, err}
+			}
+			for _, part := range args[1:] {
+				o, n, err := storm.Load(part)
+				if err == nil && (string(o.Text) != string(s.Text) || n.Version != m.Version) {
+					err = fmt.Errorf("%s and %s are of different specifications or versions", args[0], part)
+				}
+				if err != nil {
+					return exitError{exitIncomplete, err}
+				}
+			}
+			if err := errors.Join(s.Create(dir, storm.Shard{}), s.Merge(dir, args)); err != nil {
+				return exitError{exitIncomplete, err}
+			}
+			return reportStorm(cmd.OutOrStdout(), s, dir)
+		},
+	}
+	cmd.Flags().StringVar(&dir, "dir", "", "folder for the whole run")
+	_ = cmd.MarkFlagRequired("dir") // it is there
+	return cmd
+}
+
+func newStormReplayCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "replay RUN TRIAL", Short: "Run a trial of a run again, and compare", Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, _, err := storm.Load(args[0])
+			if err != nil {
+				return err
+			}
+			trial, err := strconv.ParseUint(args[1], 10, 64)
+			if err != nil || trial >= s.Trials() {
+				return fmt.Errorf("trial %s: there are 0 to %d", args[1], s.Trials()-1)
+			}
+			return s.Replay(cmd.OutOrStdout(), args[0], trial)
+		},
+	}
+}
+
+func newStormReportCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "report RUN", Short: "Say what the results of a run come to", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, _, err := storm.Load(args[0])
+			if err != nil {
+				return exitError{exitBadSpec, err}
+			}
+			return reportStorm(cmd.OutOrStdout(), s, args[0])
+		},
+	}
+}
+
+func reportStorm(out io.Writer, s *storm.Spec, dir string) error {
+	sum, partial, err := s.Summarize(dir)
+	if err != nil {
+		return exitError{exitIncomplete, err}
+	}
+	if err := sum.Write(out); err != nil {
+		return err
+	}
+	switch {
+	case partial:
+		return exitError{exitIncomplete, fmt.Errorf("%d of %d trials have results", sum.Trials, s.Trials())}
+	case !sum.Holds():
+		return exitError{exitViolated, errors.New("not all that was expected holds")}
+	}
+	return nil
+}
+
+// stormProgress is a bar on a terminal, a line now and then elsewhere.
+type stormProgress struct {
+	w     io.Writer
+	bar   bool
+	last  time.Time
+	shown bool
+}
+
+const (
+	barEvery  = 200 * time.Millisecond
+	lineEvery = 10 * time.Second
+	barWidth  = 30
+)
+
+func newStormProgress(w io.Writer) *stormProgress {
+	f, ok := w.(*os.File)
+	return &stormProgress{w: w, bar: ok && terminal(f), last: time.Now()}
+}
+
+func (p *stormProgress) show(s storm.Progress) {
+	every := lineEvery
+	if p.bar {
+		every = barEvery
+	}
+	if now := time.Now(); now.Sub(p.last) >= every || s.Done == s.Total && p.bar {
+		p.last = now
+		text := fmt.Sprintf("%d of %d trials, %d failed, %v left", s.Done, s.Total, s.Failed, s.Left.Round(time.Second))
+		if p.bar {
+			full := int(barWidth * s.Done / s.Total)
+			fmt.Fprintf(p.w, "\r\x1b[K[%s%s] %s", strings.Repeat("#", full), strings.Repeat(".", barWidth-full), text)
+			p.shown = true
+			return
+		}
+		fmt.Fprintln(p.w, text)
+	}
+}
+
+func (p *stormProgress) end() {
+	if p.shown {
+		fmt.Fprintln(p.w)
+	}
+}

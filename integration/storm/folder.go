@@ -1,0 +1,97 @@
+package storm
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/raftdv/dv/integration/bench"
+	"github.com/raftdv/dv/internal/durable"
+)
+
+// Files of a run's folder, beside the results.
+const (
+	specFile = "spec.yaml"
+	runFile  = "run.json"
+)
+
+// Meta says what a folder is of.
+type Meta struct {
+	// Spec is the name of the specification's file, Trials how many it has.
+	Spec   string `json:"spec"`
+	Trials uint64 `json:"trials"`
+	// Shard is the part that the folder has, I of N.
+	Shard Shard `json:"shard"`
+
+	bench.Origin
+}
+
+// Create begins a run in a folder, which it makes, or takes up one that is there: of the
+// same specification, shard and version, as results of different ones do not belong
+// together.
+func (s *Spec) Create(dir string, h Shard) error {
+	if h == (Shard{}) {
+		h = Shard{1, 1}
+	}
+	meta := Meta{Spec: filepath.Base(s.File), Trials: s.Trials(), Shard: h, Origin: bench.Here()}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	before, err := ReadMeta(dir)
+	if err == nil {
+		text, err := os.ReadFile(filepath.Join(dir, specFile))
+		switch {
+		case err != nil:
+			return err
+		case string(text) != string(s.Text):
+			return fmt.Errorf("%s holds results of another specification: name another folder", dir)
+		case before.Shard != h:
+			return fmt.Errorf("%s holds shard %d/%d: name another folder", dir, before.Shard.I, before.Shard.N)
+		case before.Version != meta.Version:
+			return fmt.Errorf("%s holds results of version %s, this is %s: name another folder", dir, before.Version, meta.Version)
+		}
+		return nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := durable.Write(filepath.Join(dir, specFile), s.Text); err != nil {
+		return err
+	}
+	b, err := json.MarshalIndent(meta, "", "  ")
+	if err != nil {
+		return err
+	}
+	return durable.Write(filepath.Join(dir, runFile), append(b, '\n'))
+}
+
+// ReadMeta says what a folder is of.
+func ReadMeta(dir string) (m Meta, err error) {
+	b, err := os.ReadFile(filepath.Join(dir, runFile))
+	if err == nil {
+		if err = json.Unmarshal(b, &m); err != nil {
+			err = fmt.Errorf("%s: %w", filepath.Join(dir, runFile), err)
+		}
+	}
+	return m, err
+}
+
+// Load reads the specification of a folder.
+func Load(dir string) (*Spec, Meta, error) {
+	m, err := ReadMeta(dir)
+	if err != nil {
+		return nil, m, fmt.Errorf("%s is no folder of a run: %w", dir, err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, specFile))
+	if err != nil {
+		return nil, m, err
+	}
+	s, err := Parse(filepath.Join(dir, specFile), text)
+	return s, m, err
+}
+
+// SpecPath is where a run's folder has its specification.
+func SpecPath(dir string) string { return filepath.Join(dir, specFile) }
