@@ -411,7 +411,7 @@ func (p *parser) expectations(root *yaml.Node) {
 		e, err := parseExpectation(v.Value)
 		switch {
 		case err != nil:
-			for _, line := range strings.Split(err.Error(), "\n") {
+			for line := range strings.SplitSeq(err.Error(), "\n") {
 				p.problem(v, where, "%s", line)
 			}
 		case e.OfBaseline && p.spec.Baseline == "":

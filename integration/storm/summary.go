@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"path/filepath"
 	"strings"
@@ -105,9 +106,7 @@ func (sum *Summary) judge(e *Expectation, worst *example) Verdict {
 	v := Verdict{Expectation: *e, Got: all.stat(e.Stat), Want: e.Value, Cells: cells, Trials: all.n, Example: -1}
 	if e.OfBaseline {
 		where := Expectation{Where: map[string]string{}}
-		for d, value := range e.Where {
-			where.Where[d] = value
-		}
+		maps.Copy(where.Where, e.Where)
 		where.Where["transport"] = sum.Spec.Baseline
 		base, _ := sum.of(m, where.matches)
 		v.Want = e.Value * base.stat(e.Stat)

@@ -84,7 +84,7 @@ func TestWorkers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, row := range strings.Split(string(results(t, here)), "\n") {
+	for row := range strings.SplitSeq(string(results(t, here)), "\n") {
 		if strings.Contains(row, ",1,nobody leads") && !strings.Contains(row, "dv-no-retransmission") {
 			t.Error(row)
 		}
