@@ -138,19 +138,18 @@ type labTrial struct {
 	rng    *rand.Rand
 	result LabResult
 
-	struck   bool
-	at       time.Duration // of the strike
-	number   uint64        // of the newest write
-	acked    time.Duration // the last acknowledgement
-	term     uint64        // the highest at the strike, or led since
-	first    uint64        // the highest at the strike
-	asked    map[ballot]bool
-	begun    map[ballot]bool
-	before   struct{ messages, acked int } // at the strike
-	bytes    uint64                        // of incarnations that ended, and less what there was at the strike
-	victims  int                           // that may still crash
-	phase    labPhase                      // at which they do
-	campaign bool                          // one member campaigns for ever
+	struck  bool
+	at      time.Duration // of the strike
+	number  uint64        // of the newest write
+	acked   time.Duration // the last acknowledgement
+	term    uint64        // the highest at the strike, or led since
+	first   uint64        // the highest at the strike
+	asked   map[ballot]bool
+	begun   map[ballot]bool
+	before  struct{ messages, acked int } // at the strike
+	bytes   uint64                        // of incarnations that ended, and less what there was at the strike
+	victims int                           // that may still crash
+	phase   labPhase                      // at which they do
 }
 
 func (t *labTrial) run() {
