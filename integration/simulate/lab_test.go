@@ -68,7 +68,7 @@ func TestLabValidate(t *testing.T) {
 
 func BenchmarkLab(b *testing.B) {
 	l := labOf(b, "crash-leader")
-	l.Rate, l.WarmUp = 40, 300 * time.Millisecond
+	l.Rate, l.WarmUp = 40, 300*time.Millisecond
 	for seed := uint64(0); b.Loop(); seed++ {
 		cfg := Config{Seed: seed, Members: 5, Duration: 500 * time.Millisecond, Elections: election.On, Views: true}
 		if _, err := RunLab(cfg, l); err != nil {
