@@ -163,6 +163,9 @@ func (c *Core) Self() Life { return c.self }
 // It is not to be changed.
 func (c *Core) View() (v *View, member bool) { return c.view, c.at >= 0 }
 
+// ViewID is that view's name.
+func (c *Core) ViewID() ViewID { return c.id }
+
 // Wedged reports whether the view is about to change: nothing is stamped until
 // the next one.
 func (c *Core) Wedged() bool { return c.wedged }

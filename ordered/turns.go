@@ -43,8 +43,7 @@ func (e *Endpoint) propose() {
 		t.wanted, t.at = false, 0
 		return
 	}
-	v, _ := b.View()
-	id := v.ID()
+	id := b.ViewID()
 	if !t.wanted || t.view != id || !slices.Equal(t.out, out) {
 		if t.view != id {
 			t.tries = 0

@@ -105,10 +105,11 @@ func (k *orderCheck) acted(n *node) {
 	passed := r.barrier
 	r.barrier = now
 	v, member := b.View()
-	if !member || v.ID() != r.view {
+	if !member || b.ViewID() != r.view {
 		return // it is told of first
 	}
-	if r.received == nil {
+	moved := r.received == nil
+	if moved {
 		r.received = make([]uint64, len(v.Members))
 		for i := range v.Members {
 			r.received[i] = b.Received(i)
@@ -120,9 +121,13 @@ func (k *orderCheck) acted(n *node) {
 				k.c.fail(checkB2, "%s takes %d of %s, stamped %v, after it has passed %v", b.Self(), seq, life, s, passed)
 			}
 		}
-		r.received[i] = max(r.received[i], b.Received(i))
+		if n := b.Received(i); n > r.received[i] {
+			r.received[i], moved = n, true
+		}
 	}
-	k.taken[lifeView{b.Self(), r.view}] = slices.Clone(r.received)
+	if moved {
+		k.taken[lifeView{b.Self(), r.view}] = slices.Clone(r.received)
+	}
 }
 
 // happened: an endpoint delivers, or installs a view.
