@@ -244,7 +244,7 @@ func newStormReplayCmd() *cobra.Command {
 
 func newStormReportCmd() *cobra.Command {
 	return &cobra.Command{
-		Use: "report RUN", Short: "Say what the results of a run come to", Args: cobra.ExactArgs(1),
+		Use: "report RUN", Short: "Say what the results of a run come to, and draw it anew", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, _, err := storm.Load(args[0])
 			if err != nil {
@@ -260,9 +260,10 @@ func reportStorm(out io.Writer, s *storm.Spec, dir string) error {
 	if err != nil {
 		return exitError{exitIncomplete, err}
 	}
-	if err := sum.Write(out); err != nil {
+	if err := errors.Join(sum.Write(out), sum.Report(dir, os.Args[0])); err != nil {
 		return err
 	}
+	fmt.Fprintf(out, "%s\n", filepath.Join(dir, storm.ReportFile))
 	switch {
 	case partial:
 		return exitError{exitIncomplete, fmt.Errorf("%d of %d trials have results", sum.Trials, s.Trials())}

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 
 	"github.com/raftdv/dv/integration/bench"
-	"github.com/raftdv/dv/internal/durable"
 )
 
 // Files of a run's folder, beside the results.
@@ -58,14 +57,14 @@ func (s *Spec) Create(dir string, h Shard) error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := durable.Write(filepath.Join(dir, specFile), s.Text); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, specFile), s.Text, 0o644); err != nil {
 		return err
 	}
 	b, err := json.MarshalIndent(meta, "", "  ")
 	if err != nil {
 		return err
 	}
-	return durable.Write(filepath.Join(dir, runFile), append(b, '\n'))
+	return os.WriteFile(filepath.Join(dir, runFile), append(b, '\n'), 0o644)
 }
 
 // ReadMeta says what a folder is of.

@@ -157,7 +157,13 @@ expect:
 	}
 	short := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
-	_ = s.Run(ctx, RunConfig{Dir: short, New: func() (Trier, error) { return tryFunc(try), nil }, Progress: func(p Progress) {
+	slowly := func(i uint64) (Result, error) {
+		if i > 7 {
+			<-ctx.Done()
+		}
+		return try(i)
+	}
+	_ = s.Run(ctx, RunConfig{Dir: short, New: func() (Trier, error) { return tryFunc(slowly), nil }, Progress: func(p Progress) {
 		if p.Done == 7 {
 			cancel()
 		}
