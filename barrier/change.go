@@ -22,7 +22,14 @@ func (c *Core) votesNow() bool {
 
 // rowOf is a peer's row if it is of this view, nil otherwise.
 func (c *Core) rowOf(id fabric.MemberID) *section {
-	if p := c.peer(id); p != nil && p.row != nil && p.row.view == c.id {
+	if p := c.peer(id); p != nil {
+		return c.current(p)
+	}
+	return nil
+}
+
+func (c *Core) current(p *peer) *section {
+	if p.row != nil && p.row.view == c.id {
 		return p.row
 	}
 	return nil
@@ -66,7 +73,7 @@ func (c *Core) promiseHighest() bool {
 	}
 	best, out := c.votes.promised, set(0)
 	for _, p := range c.peers {
-		if r := c.rowOf(p.id); r != nil && r.is(flagLeads) && r.promised.above(best) {
+		if r := c.current(p); r != nil && r.is(flagLeads) && r.promised.above(best) {
 			best, out = r.promised, r.out
 		}
 	}
@@ -172,7 +179,7 @@ func (c *Core) propose(out set) bool {
 	}
 	round := c.votes.promised.round
 	for _, p := range c.peers {
-		if r := c.rowOf(p.id); r != nil {
+		if r := c.current(p); r != nil {
 			round = max(round, r.promised.round)
 		}
 	}
@@ -231,7 +238,7 @@ func (c *Core) bound() *View {
 		if !c.view.Config.votes(p.id) || !c.promisedBy(p.id) {
 			continue
 		}
-		if r := c.rowOf(p.id); r.accepted.above(best) {
+		if r := c.current(p); r.accepted.above(best) {
 			best, v = r.accepted, p.value
 		}
 	}
@@ -247,7 +254,9 @@ func (c *Core) count() (cut []uint64, whole bool) {
 		switch {
 		case c.out.has(c.index(l.Member)):
 		case l == c.self:
-			rows = append(rows, c.section())
+			own := &section{}
+			c.fill(own)
+			rows = append(rows, own)
 		default:
 			r := c.rowOf(l.Member)
 			if r == nil || !r.is(flagMember) || r.promised != c.votes.promised {
@@ -301,7 +310,7 @@ func (c *Core) accept() bool {
 		return false
 	}
 	for _, p := range c.peers {
-		r := c.rowOf(p.id)
+		r := c.current(p)
 		switch {
 		case r == nil || r.promised != c.votes.promised:
 		case r.is(flagCut) && c.limit == nil:
@@ -326,7 +335,7 @@ func (c *Core) acceptValue(v *View) {
 // own configuration accepted in one ballot is the next view.
 func (c *Core) decide() bool {
 	for _, p := range c.peers {
-		if r := c.rowOf(p.id); r != nil && p.value != nil && c.chosen(r.accepted, p.value) {
+		if r := c.current(p); r != nil && p.value != nil && c.chosen(r.accepted, p.value) {
 			c.adopt(p.value)
 			return true
 		}

@@ -53,6 +53,7 @@ type Core struct {
 	blind  bool   // may have voted in a life that it knows nothing of
 	config Config // as the member has it
 	peers  []*peer
+	others []fabric.MemberID // the peers
 	ids    []fabric.MemberID // of the view's configuration
 	view   *View
 	id     ViewID
@@ -80,14 +81,18 @@ type Core struct {
 	suspects []fabric.MemberID
 	hears    []fabric.MemberID
 	beat     uint32
-	moves    uint64 // of what belongs to the change, see Moves
-	stirs    uint64 // of what Wants depends on, see Stirs
-	meetings uint64 // calls of meet
-	passes   []Pass // what this member passes on, as of passedAt
-	passedAt uint64 // stirs when that was computed
-	patchy   bool   // likewise, see Patchy
+	moves    uint64              // of what belongs to the change, see Moves
+	stirs    uint64              // of what Wants depends on, see Stirs
+	meetings uint64              // calls of meet
+	passes   []Pass              // what this member passes on, as of passedAt
+	passedAt uint64              // stirs when that was computed
+	patchy   bool                // likewise, see Patchy
+	ways     [][]fabric.MemberID // see Ways, by place, of those in waysOf, as of waysAt
+	waysOf   set
+	waysAt   uint64
 	did      Output
-	shown    section
+	shown    section // as of the last Take
+	made     section // scratch
 }
 
 // line is what is known of a member's stream.
@@ -110,6 +115,7 @@ type peer struct {
 	id    fabric.MemberID
 	life  Life
 	row   *section // nil: none yet
+	spare *section // whose memory the next row takes, or nil
 	value *View    // row's, parsed; nil if it has none, or is of another view
 	moves uint64   // see PeerMoves
 }
@@ -174,11 +180,12 @@ func (c *Core) Wedged() bool { return c.wedged }
 func (c *Core) Take() Output {
 	o := c.did
 	c.did = Output{}
-	now := c.section()
+	now := &c.made
+	c.fill(now)
 	// What own frames are stamped they say themselves.
 	promises := c.at >= 0 && now.promise != c.shown.promise && c.lines[c.at].last.Before(now.promise)
 	o.Publish = o.Publish || promises || now.news(&c.shown)
-	c.shown = *now
+	c.shown, c.made = c.made, c.shown
 	return o
 }
 
@@ -230,10 +237,12 @@ func (c *Core) Row(from fabric.MemberID, incarnation uint64, raw *fabric.Section
 	if p == nil {
 		return fmt.Errorf("%w: %v", ErrUnknown, from)
 	}
-	own := *raw
-	own.Value = slices.Clone(raw.Value)
-	s, err := parseSection(&own)
-	if err != nil {
+	s := p.spare
+	if s == nil {
+		s = &section{}
+		p.spare = s
+	}
+	if err := s.parse(raw); err != nil {
 		return err
 	}
 	life := Life{from, incarnation, s.generation}
@@ -254,9 +263,10 @@ func (c *Core) Row(from fabric.MemberID, incarnation uint64, raw *fabric.Section
 	} else if s.suspects != p.row.suspects || s.hears != p.row.hears {
 		c.stirs++
 	}
-	p.life, p.row, p.value = life, s, nil
+	p.life, p.row, p.spare, p.value = life, s, p.row, nil
 	if err := c.read(p); err != nil {
 		p.row = nil
+		c.stirs++
 		return err
 	}
 	c.step()
@@ -315,7 +325,7 @@ func (c *Core) peer(id fabric.MemberID) *peer {
 // meet makes room for all members of the view's and the own configuration.
 func (c *Core) meet() {
 	was := c.peers
-	c.peers = nil
+	c.peers, c.others = nil, nil
 	ids := slices.Concat(c.ids, c.config.ids())
 	slices.Sort(ids)
 	for _, id := range slices.Compact(ids) {
@@ -327,6 +337,7 @@ func (c *Core) meet() {
 		} else {
 			c.peers = append(c.peers, &peer{id: id})
 		}
+		c.others = append(c.others, id)
 	}
 	c.seats = make([]*peer, len(c.view.Members))
 	for i, l := range c.view.Members {
@@ -419,12 +430,18 @@ func (c *Core) index(id fabric.MemberID) int {
 }
 
 // AppendSection appends this package's row section, with its header.
-func (c *Core) AppendSection(dst []byte) []byte { return c.section().append(dst) }
+func (c *Core) AppendSection(dst []byte) []byte {
+	c.fill(&c.made)
+	return c.made.append(dst)
+}
 
-func (c *Core) section() *section {
-	s := &section{
+// fill makes s what the row says now. Its memory is used again, but for the cut,
+// which is the core's own and is replaced, never changed.
+func (c *Core) fill(s *section) {
+	*s = section{
 		view: c.id, generation: c.self.Generation, sent: c.sent, promise: c.promise,
 		barrier: c.barrier, high: c.clock, beat: c.beat, hears: c.mask(c.hears), suspects: c.mask(c.suspects),
+		received: s.received[:0], value: s.value[:0],
 	}
 	if c.at >= 0 {
 		s.flags |= flagMember
@@ -444,10 +461,9 @@ func (c *Core) section() *section {
 			}
 		}
 		if d.value != nil {
-			s.flags, s.value = s.flags|flagValue, appendValue(nil, d.value, c.view)
+			s.flags, s.value = s.flags|flagValue, appendValue(s.value, d.value, c.view)
 		}
 	}
-	return s
 }
 
 // news reports whether s says something that others wait for, which old did not,

@@ -167,11 +167,12 @@ func (r *reader) ids() (ids []fabric.MemberID) {
 	return ids
 }
 
-func (r *reader) counts() (counts []uint64) {
+// counts appends to dst.
+func (r *reader) counts(dst []uint64) []uint64 {
 	for range r.count() {
-		counts = append(counts, r.uvarint())
+		dst = append(dst, r.uvarint())
 	}
-	return counts
+	return dst
 }
 
 func (r *reader) view() *View {
@@ -181,6 +182,6 @@ func (r *reader) view() *View {
 		v.Members = append(v.Members, Life{fabric.MemberID(r.u64()), r.u64(), r.u32()})
 		v.Since = append(v.Since, r.uvarint())
 	}
-	v.Cuts = r.counts()
+	v.Cuts = r.counts(nil)
 	return v
 }

@@ -297,3 +297,27 @@ func FuzzSection(f *testing.F) {
 		_ = w.nodes[0].core.clone().Row(2, 1<<40, &raw)
 	})
 }
+
+func parseSection(raw *fabric.Section) (*section, error) {
+	s := &section{}
+	err := s.parse(raw)
+	s.raw = nil // scratch
+	return s, err
+}
+
+// TestParseAgain: a section takes the memory of another one, and nothing else of it.
+func TestParseAgain(t *testing.T) {
+	first := &section{generation: 1, flags: flagMember | flagLeads | flagCut | flagValue, promised: ballot{1, 1}, accepted: ballot{1, 1}, received: []uint64{1, 2, 3}, cut: []uint64{4, 5, 6}, value: []byte("value"), out: 1}
+	second := &section{generation: 2, flags: flagMember, received: []uint64{7}}
+	var s section
+	for _, want := range []*section{first, second, first} {
+		raw, _ := fabric.FindSection(want.append(nil), fabric.SectionBarrier)
+		if err := s.parse(&raw); err != nil {
+			t.Fatal(err)
+		}
+		clear(raw.Value) // it is the caller's
+		if !bytes.Equal(s.append(nil), want.append(nil)) {
+			t.Errorf("%+v, want %+v", s, *want)
+		}
+	}
+}

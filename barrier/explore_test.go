@@ -145,13 +145,25 @@ func (c *Core) clone() *Core {
 	d.peers = make([]*peer, len(c.peers))
 	for i, p := range c.peers {
 		q := *p
+		q.row, q.spare = p.row.clone(), nil
 		d.peers[i] = &q
 	}
 	d.lines, d.seats = slices.Clone(c.lines), make([]*peer, len(c.seats))
 	for i, l := range c.view.Members {
 		d.seats[i] = d.peer(l.Member)
 	}
+	d.shown, d.made = *c.shown.clone(), section{}
 	return &d
+}
+
+func (s *section) clone() *section {
+	if s == nil {
+		return nil
+	}
+	t := *s
+	t.received, t.cut, t.raw = slices.Clone(s.received), slices.Clone(s.cut), slices.Clone(s.raw)
+	t.value = slices.Clone(s.value)
+	return &t
 }
 
 // key stands for all of a world that its future depends on.

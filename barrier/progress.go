@@ -14,8 +14,8 @@ import (
 // included: while it rises the change goes on.
 func (c *Core) Moves() uint64 { return c.moves }
 
-// Stirs counts what may change the answers of Wants, Ballot, Present, HeardBy and
-// Passes.
+// Stirs counts what may change the answers of Wants, Ballot, Present, HeardBy,
+// Passes and Ways.
 func (c *Core) Stirs() uint64 { return c.stirs }
 
 // PeerMoves counts the rows of a member that said that it took further frames, or
@@ -68,7 +68,7 @@ func (c *Core) Ballot() (owner fabric.MemberID, on bool) {
 func (c *Core) highest() ballot {
 	best := c.votes.promised
 	for _, p := range c.peers {
-		if r := c.rowOf(p.id); r != nil && r.promised.above(best) {
+		if r := c.current(p); r != nil && r.promised.above(best) {
 			best = r.promised
 		}
 	}
@@ -88,13 +88,9 @@ func (c *Core) Voters() (ids []fabric.MemberID) {
 }
 
 // Peers are all other members of the view's configuration and of the newest one:
-// until a view with the newest is in force, those that it leaves out are needed.
-func (c *Core) Peers() (ids []fabric.MemberID) {
-	for _, p := range c.peers {
-		ids = append(ids, p.id)
-	}
-	return ids
-}
+// until a view with the newest is in force, those that it leaves out are needed. The
+// list is not to be changed.
+func (c *Core) Peers() []fabric.MemberID { return c.others }
 
 // Meetings counts the changes of Peers and of Config.
 func (c *Core) Meetings() uint64 { return c.meetings }
@@ -105,10 +101,17 @@ func (c *Core) Config() Config { return c.newest().sorted() }
 // Holds reports whether others wait for a member: for its promise, for it to
 // take frames that are here, or, while a ballot is on, for its vote. Whoever does
 // that for long though it is heard is stuck.
-func (c *Core) Holds(id fabric.MemberID) bool {
+func (c *Core) Holds(id fabric.MemberID) bool { return c.holdsUp(id, c.rowOf(id), c.highest()) }
+
+// Held reports whether Holds is true of any peer.
+func (c *Core) Held() bool {
+	best := c.highest()
+	return slices.ContainsFunc(c.peers, func(p *peer) bool { return c.holdsUp(p.id, c.current(p), best) })
+}
+
+func (c *Core) holdsUp(id fabric.MemberID, r *section, best ballot) bool {
 	i, member := c.view.member(id)
-	r := c.rowOf(id)
-	if best := c.highest(); best != (ballot{}) {
+	if best != (ballot{}) {
 		if !(member && !c.out.has(c.index(id)) || c.view.Config.votes(id)) {
 			return false
 		}
@@ -140,7 +143,7 @@ func (c *Core) short(r *section) bool {
 // isProposed reports whether anybody accepted a value in that ballot.
 func (c *Core) isProposed(b ballot) bool {
 	return c.votes.accepted == b || slices.ContainsFunc(c.peers, func(p *peer) bool {
-		r := c.rowOf(p.id)
+		r := c.current(p)
 		return r != nil && r.accepted == b
 	})
 }

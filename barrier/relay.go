@@ -117,11 +117,22 @@ func (c *Core) Linked(id fabric.MemberID) bool {
 // those that this one is linked with, from which links lead there that do not pass
 // here. The row of a member that is not heard may be old, and does not speak against
 // what others say of their links with it: who is asked to pass on to it knows better.
-func (c *Core) Ways(to fabric.MemberID) (ways []fabric.MemberID) {
+// The list is not to be changed.
+func (c *Core) Ways(to fabric.MemberID) []fabric.MemberID {
 	me, end := c.index(c.self.Member), c.index(to)
 	if me < 0 || end < 0 || me == end {
 		return nil
 	}
+	if c.waysAt != c.stirs || len(c.ways) != len(c.ids) {
+		c.ways, c.waysAt, c.waysOf = make([][]fabric.MemberID, len(c.ids)), c.stirs, 0
+	}
+	if !c.waysOf.has(end) {
+		c.ways[end], c.waysOf = c.findWays(me, end), c.waysOf|1<<end
+	}
+	return c.ways[end]
+}
+
+func (c *Core) findWays(me, end int) (ways []fabric.MemberID) {
 	own := c.links(me)[me]
 	fresh := c.mask(c.hears)
 	said := make([]set, len(c.ids))

@@ -86,6 +86,7 @@ type section struct {
 	received   []uint64
 	cut        []uint64
 	value      []byte
+	raw        []byte // of a parsed one: what value points into
 }
 
 func (s *section) is(flag uint32) bool { return s.flags&flag != 0 }
@@ -120,16 +121,19 @@ func (s *section) append(dst []byte) []byte {
 	return fabric.AppendSection(dst, fabric.Section{ID: fabric.SectionBarrier, Version: sectionVersion, Value: v})
 }
 
-// parseSection decodes; the value is left as it is and points into raw.
-func parseSection(raw *fabric.Section) (*section, error) {
-	b, le := raw.Value, binary.LittleEndian
+// parse decodes. It uses the memory of what s was, and keeps none of raw's; after
+// an error s is of no use but for that memory.
+func (s *section) parse(raw *fabric.Section) error {
+	s.raw = append(s.raw[:0], raw.Value...)
+	b, le := s.raw, binary.LittleEndian
 	if raw.Version < sectionVersion || len(b) < sectionFixedLen {
-		return nil, fmt.Errorf("barrier: section of version %d with %d bytes", raw.Version, len(b))
+		return fmt.Errorf("barrier: section of version %d with %d bytes", raw.Version, len(b))
 	}
 	stamp := func(time, logical int) fabric.Stamp {
 		return fabric.Stamp{Time: int64(le.Uint64(b[time:])), Logical: le.Uint32(b[logical:])}
 	}
-	s := &section{
+	*s = section{
+		raw: s.raw, received: s.received, cut: s.cut,
 		view:       ViewID{le.Uint64(b), le.Uint64(b[8:])},
 		generation: le.Uint32(b[16:]), flags: le.Uint32(b[20:]), sent: le.Uint64(b[24:]),
 		promise: stamp(32, 40), barrier: stamp(72, 60), high: stamp(80, 88),
@@ -138,9 +142,9 @@ func parseSection(raw *fabric.Section) (*section, error) {
 		beat:     le.Uint32(b[92:]), hears: set(le.Uint64(b[96:])), suspects: set(le.Uint64(b[104:])), out: set(le.Uint64(b[112:])),
 	}
 	r := reader{b: b[sectionFixedLen:]}
-	s.received = r.counts()
-	if s.is(flagCut) {
-		s.cut = r.counts()
+	s.received = r.counts(s.received[:0])
+	if s.cut = s.cut[:0]; s.is(flagCut) {
+		s.cut = r.counts(s.cut)
 	}
 	if s.is(flagValue) {
 		s.value = r.b
@@ -148,12 +152,12 @@ func parseSection(raw *fabric.Section) (*section, error) {
 		r.bad = true
 	}
 	if r.bad {
-		return nil, fmt.Errorf("barrier: section of version %d with %d bytes: malformed lists", raw.Version, len(b))
+		return fmt.Errorf("barrier: section of version %d with %d bytes: malformed lists", raw.Version, len(b))
 	}
 	if raw.Version == sectionVersion && s.flags&^knownFlags != 0 {
-		return nil, fmt.Errorf("barrier: reserved bits of a section: flags %#x", s.flags)
+		return fmt.Errorf("barrier: reserved bits of a section: flags %#x", s.flags)
 	}
-	return s, s.valid()
+	return s.valid()
 }
 
 // High is the latest stamp that a section names, for callers that refuse what

@@ -479,9 +479,9 @@ func (e *Endpoint) schedule() {
 		if p.conduct.until > e.now.Mono {
 			at = min(at, p.conduct.until)
 		}
-		if e.core.Barrier().Holds(p.id) { // else there is nothing to look at
-			at = min(at, e.lookedAt+e.lookEvery())
-		}
+	}
+	if e.core.Barrier().Held() { // else there is nothing to look at
+		at = min(at, e.lookedAt+e.lookEvery())
 	}
 	e.deadline = max(at, e.now.Mono+time.Microsecond)
 }

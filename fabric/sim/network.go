@@ -24,8 +24,9 @@ type Network struct {
 	cut     map[[2]int]int // how many cuts are on, by ranks
 	faults  map[[2]int]*Faults
 	arena   []byte
-	wire    []byte // scratch of the encoder
-	calm    bool   // Heal was called
+	left    []*packetRun // that have left, for reuse
+	wire    []byte       // scratch of the encoder
+	calm    bool         // Heal was called
 }
 
 type member struct {

@@ -13,8 +13,8 @@ import (
 // once for each link, an ack at most once for each link, lane and run of frames;
 // so that it is bounded as the lanes are.
 type nic struct {
-	urgent []*packetRun // acks and rows
-	lanes  [fabric.Lanes][]*packetRun
+	urgent runs // acks and rows
+	lanes  [fabric.Lanes]runs
 	free   int64 // when the wire is free
 	host   int64 // when the host was done with the newest that has left
 	waking bool  // an evNIC is scheduled at wakeAt
@@ -35,6 +35,46 @@ type packetRun struct {
 	row     *fabric.Row
 }
 
+// runs is a queue of runs, from head on.
+type runs struct {
+	list []*packetRun
+	head int
+}
+
+func (q *runs) empty() bool       { return q.head == len(q.list) }
+func (q *runs) first() *packetRun { return q.list[q.head] }
+
+func (q *runs) push(r *packetRun) { q.list = append(q.list, r) }
+
+// pop drops the first.
+func (q *runs) pop() {
+	q.list[q.head] = nil
+	if q.head++; 2*q.head >= len(q.list) {
+		q.list, q.head = q.list[:copy(q.list, q.list[q.head:])], 0
+	}
+}
+
+// run returns one to be filled in: of those that have left, if there is one.
+func (n *Network) run(kind kind, lane uint8, l *link) *packetRun {
+	if last := len(n.left) - 1; last >= 0 {
+		r := n.left[last]
+		n.left = n.left[:last]
+		*r = packetRun{kind: kind, lane: lane, link: l, targets: r.targets[:0]}
+		return r
+	}
+	return &packetRun{kind: kind, lane: lane, link: l}
+}
+
+// maxLeft bounds the runs that are kept for later.
+const maxLeft = 1024
+
+// leave takes a run that nothing refers to any more.
+func (n *Network) leave(r *packetRun) {
+	if len(n.left) < maxLeft {
+		n.left = append(n.left, r)
+	}
+}
+
 // target is one destination's copy of a frame.
 type target struct {
 	l   *link
@@ -50,22 +90,24 @@ func (p *Port) put(r *packetRun) {
 	if len(r.targets) > 0 {
 		q = &p.nic.lanes[r.lane]
 	}
-	*q = append(*q, r)
+	q.push(r)
 	p.n.serve(p)
 }
 
 // queues returns the queues that hold something, the most urgent first. Frames
 // that nobody waits for any more are left out.
-func (c *nic) queues() (list [1 + fabric.Lanes]*[]*packetRun, count int) {
-	if len(c.urgent) > 0 {
+func (n *Network) queues(c *nic) (list [1 + fabric.Lanes]*runs, count int) {
+	if !c.urgent.empty() {
 		list[0], count = &c.urgent, 1
 	}
 	for i := range c.lanes {
 		q := &c.lanes[i]
-		for len(*q) > 0 && !(*q)[0].wanted() {
-			*q = (*q)[1:]
+		for !q.empty() && !q.first().wanted() {
+			r := q.first()
+			q.pop()
+			n.leave(r)
 		}
-		if len(*q) > 0 {
+		if !q.empty() {
 			list[count] = q
 			count++
 		}
@@ -96,9 +138,10 @@ func (n *Network) serve(p *Port) {
 			p.wake(at)
 			return
 		}
-		if r := (*queue)[0]; n.transmitSome(p, r, until) {
-			*queue = (*queue)[1:]
+		if r := queue.first(); n.transmitSome(p, r, until) {
+			queue.pop()
 			n.depart(p, r)
+			n.leave(r)
 		}
 	}
 }
@@ -106,11 +149,11 @@ func (n *Network) serve(p *Port) {
 // choose returns the queue whose first run goes next: the most urgent that is
 // ready, or the one that is ready first. Its packets may be on the wire from at
 // until until.
-func (p *Port) choose() (queue *[]*packetRun, at, until int64) {
+func (p *Port) choose() (queue *runs, at, until int64) {
 	m := &p.n.cfg.Medium
-	list, count := p.nic.queues()
+	list, count := p.n.queues(&p.nic)
 	for _, q := range list[:count] {
-		r := (*q)[0]
+		r := q.first()
 		if r.kind == evRow && r.sent == 0 {
 			r.row, r.lo, r.size = p.row, p.published, len(p.row.Sections)+frameOverhead
 		}
@@ -220,25 +263,29 @@ func (n *Network) departFrame(p *Port, t target, r *packetRun) {
 // there are none, the receiver is told what the sender has given up.
 func (n *Network) queueAgain(l *link, lane int, first, end uint64) {
 	if first == end {
-		l.from.put(&packetRun{kind: evFrames, lane: uint8(lane), link: l})
+		l.from.put(n.run(evFrames, uint8(lane), l))
 	}
 	for seq := first; seq < end; seq++ {
 		rec := l.lanes[lane].at(seq)
 		rec.sentAt = never
-		l.from.put(&packetRun{kind: evFrames, lane: uint8(lane), targets: []target{{l, seq}}, size: int(rec.weight)})
+		r := n.run(evFrames, uint8(lane), nil)
+		r.targets, r.size = append(r.targets, target{l, seq}), int(rec.weight)
+		l.from.put(r)
 	}
 }
 
 // queueSend queues what a Send has accepted, in its order.
 func (n *Network) queueSend(p *Port) {
-	runs := p.accepted
+	accepted := p.accepted
 	p.accepted = nil
-	for _, r := range runs {
+	for _, r := range accepted {
 		for _, t := range r.targets {
 			t.l.lanes[r.lane].at(t.seq).sentAt = never
 		}
 		p.put(r)
 	}
+	clear(accepted)
+	p.accepted = accepted[:0]
 }
 
 // accept notes the newest frame of a lane as a part of the Send that runs; again
@@ -251,7 +298,9 @@ func (p *Port) accept(l *link, lane uint8, body, patch int, again bool) {
 		r.size += patch
 		return
 	}
-	p.accepted = append(p.accepted, &packetRun{kind: evFrames, lane: lane, targets: []target{t}, size: body + patch + frameOverhead})
+	r := p.n.run(evFrames, lane, nil)
+	r.targets, r.size = append(r.targets, t), body+patch+frameOverhead
+	p.accepted = append(p.accepted, r)
 }
 
 // queueAck queues an ack of what a link has received, or adds to one that waits.
@@ -261,7 +310,8 @@ func (n *Network) queueAck(l *link, lane uint8, lo, hi uint64, kick bool) {
 		r.lo, r.hi, r.kick = min(r.lo, lo), max(r.hi, hi), r.kick || kick
 		return
 	}
-	r := &packetRun{kind: evAck, lane: lane, link: l, lo: lo, hi: hi, kick: kick}
+	r := n.run(evAck, lane, l)
+	r.lo, r.hi, r.kick = lo, hi, kick
 	ln.ackQueued = r
 	l.to.put(r)
 }
@@ -276,14 +326,16 @@ func (n *Network) queueRow(l *link) {
 		return
 	}
 	l.rowQueued = true
-	l.from.put(&packetRun{kind: evRow, link: l})
+	l.from.put(n.run(evRow, 0, l))
 }
 
 // rowArrived settles the versions up to one, and makes room for a newer.
 func (n *Network) rowArrived(l *link, version uint64) {
-	for len(l.rowOut) > 0 && l.rowOut[0] <= version {
-		l.rowOut = l.rowOut[1:]
+	done := 0
+	for done < len(l.rowOut) && l.rowOut[done] <= version {
+		done++
 	}
+	l.rowOut = l.rowOut[:copy(l.rowOut, l.rowOut[done:])]
 	if newest := len(l.rowOut) - 1; n.hasMedium() && version < l.rowSent && (newest < 0 || l.rowOut[newest] < l.rowSent) {
 		n.queueRow(l)
 	}
@@ -294,7 +346,7 @@ func (n *Network) queueRowAck(l *link) {
 		return
 	}
 	l.rowAckQueued = true
-	l.to.put(&packetRun{kind: evRowAck, link: l})
+	l.to.put(n.run(evRowAck, 0, l))
 }
 
 // anyOf is the probability that something happens to one of count packets.

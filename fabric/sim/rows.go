@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bytes"
 	"fmt"
 
 	"github.com/raftdv/dv/fabric"
@@ -12,7 +11,7 @@ func (p *Port) Publish(row fabric.Row, prompt []fabric.MemberID) error {
 	if err := p.checkRow(&row); err != nil {
 		return err
 	}
-	row.Sections = bytes.Clone(row.Sections)
+	row.Sections = p.n.keep(row.Sections)
 	p.row = &row
 	p.published++
 	for _, id := range prompt {

@@ -36,12 +36,13 @@ type cluster struct {
 
 // member is a member across its restarts.
 type member struct {
-	c    *cluster
-	id   fabric.MemberID
-	rank int // its place in cluster.members
-	disk disk
-	node *node   // of the newest incarnation
-	skew float64 // how much faster its clock runs
+	c      *cluster
+	id     fabric.MemberID
+	rank   int // its place in cluster.members
+	disk   disk
+	node   *node             // of the newest incarnation
+	others []fabric.MemberID // see cluster.others
+	skew   float64           // how much faster its clock runs
 	// clockAt is what its clock showed at clockFrom, when skew changed last.
 	clockAt, clockFrom time.Duration
 	upClock            time.Duration // up, by its clock
@@ -115,14 +116,16 @@ func (c *cluster) size() (n int) {
 	return n
 }
 
-// others are all members but one.
-func (c *cluster) others(m *member) (ids []fabric.MemberID) {
+// others are all members but one and those that are gone.
+// The list is the member's, until it is asked for again.
+func (c *cluster) others(m *member) []fabric.MemberID {
+	m.others = m.others[:0]
 	for _, o := range c.members {
 		if o != m && !o.gone {
-			ids = append(ids, o.id)
+			m.others = append(m.others, o.id)
 		}
 	}
-	return ids
+	return m.others
 }
 
 // leader is the member that leads the highest term, or nil.

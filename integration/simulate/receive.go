@@ -14,6 +14,7 @@ type receiver struct {
 	decoders []*raftdv.Decoder
 	readers  []*raftdv.RowReader
 	rowMsgs  []*raftpb.Message
+	rowIn    fabric.Row // that is being taken
 }
 
 var _ fabric.Handler = (*node)(nil)
@@ -69,12 +70,13 @@ func (n *node) decode(d *raftdv.Decoder, from fabric.MemberID, f *fabric.Frame) 
 
 // Row turns a peer's row into the messages that it stands for.
 func (n *node) Row(from fabric.MemberID, row fabric.Row) {
-	n.takeRow(from, row, true)
+	n.rowIn = row
+	n.takeRow(from, &n.rowIn, true)
 	n.settle()
 }
 
 // takeRow takes a row; direct: nobody has passed it on.
-func (n *node) takeRow(from fabric.MemberID, row fabric.Row, direct bool) {
+func (n *node) takeRow(from fabric.MemberID, row *fabric.Row, direct bool) {
 	// In the transport the tunnel of a process ends with it; what is passed on here
 	// may outlive its owner.
 	if !direct && row.Incarnation < n.lives[from] {
@@ -85,10 +87,10 @@ func (n *node) takeRow(from fabric.MemberID, row fabric.Row, direct bool) {
 	}
 	n.lives[from] = max(n.lives[from], row.Incarnation)
 	if h := n.c.cfg.hooks.deafRow; h == nil || !h(n) {
-		n.input(func(e *ordered.Endpoint, now ordered.Instant) { _, _ = e.Row(now, &row, direct) })
+		n.ordRow(row, direct)
 	}
 	_, reader := n.peer(from)
-	msgs, err := reader.Observe(n.rowMsgs[:0], &row)
+	msgs, err := reader.Observe(n.rowMsgs[:0], row)
 	if err != nil {
 		n.c.fail("R1", "%s: %v", n.m.id, err)
 	}
@@ -99,7 +101,7 @@ func (n *node) takeRow(from fabric.MemberID, row fabric.Row, direct bool) {
 	clear(msgs)
 	n.rowMsgs = msgs[:0]
 	if n.arb != nil {
-		n.arb.Row(from, &row)
+		n.arb.Row(from, row)
 	}
 }
 

@@ -18,16 +18,16 @@ import (
 // viewed is what a node keeps for views and for the agreed order (protocol §4): it
 // drives an ordered.Endpoint as the transport does.
 type viewed struct {
-	ord     *ordered.Endpoint // or nil
-	flights map[uint64]*agreedFlight
-	acting  bool
-	again   bool
-	ordAt   time.Duration // a timer is set for then, by the member's clock; 0: none is
-	chatter *rand.Rand
-	chats   int
-	seen    orderRecord
-	framing bool
-	rowFor  []fabric.MemberID // whom the newest row has not been passed on to
+	ord              *ordered.Endpoint // or nil
+	flights          map[uint64]*agreedFlight
+	acting           bool
+	again            bool
+	ordAt            time.Duration // a timer is set for then, by the member's clock; 0: none is
+	chatter          *rand.Rand
+	chats            int
+	seen             orderRecord
+	framing          bool
+	rowFor, rowSpare []fabric.MemberID // whom the newest row has not been passed on to
 
 	// relayed says by ticket whom a frame is for that somebody passes on; 0: it is
 	// somebody else's.
@@ -101,6 +101,14 @@ func (n *node) instant() ordered.Instant {
 func (n *node) input(f func(e *ordered.Endpoint, now ordered.Instant)) {
 	if n.ord != nil && !n.m.dead {
 		f(n.ord, n.instant())
+		n.act()
+	}
+}
+
+// ordRow is input for a row, the most frequent of all.
+func (n *node) ordRow(row *fabric.Row, direct bool) {
+	if n.ord != nil && !n.m.dead {
+		_, _ = n.ord.Row(n.instant(), row, direct)
 		n.act()
 	}
 }
@@ -335,7 +343,7 @@ func (n *node) passed(f *fabric.Frame) {
 	case to == n.m.id && len(inner.Patch) == 0:
 		row, err := fabric.ParseRow(inner.Body)
 		n.must(err)
-		n.takeRow(of, row, false)
+		n.takeRow(of, &row, false)
 	case to == n.m.id:
 		n.take(of, &inner, true)
 	case hops == 0:
@@ -355,7 +363,8 @@ func (n *node) passed(f *fabric.Frame) {
 // only.
 func (n *node) relayRows() {
 	prompt := n.rowFor
-	n.rowFor = nil
+	n.rowFor, n.rowSpare = n.rowSpare, nil
+	defer func() { n.rowSpare = prompt[:0] }()
 	if n.ord == nil {
 		return
 	}
@@ -376,8 +385,13 @@ func (n *node) relayRows() {
 
 // published: those members were told of the row.
 func (n *node) published(prompt []fabric.MemberID) {
-	if n.ord != nil && len(prompt) >= len(n.ord.Core().Barrier().Peers()) &&
-		!slices.ContainsFunc(n.ord.Core().Barrier().Peers(), func(id fabric.MemberID) bool { return !slices.Contains(prompt, id) }) {
-		n.ord.Published(n.instant())
+	if n.ord == nil {
+		return
 	}
+	for _, id := range n.ord.Core().Barrier().Peers() {
+		if !slices.Contains(prompt, id) {
+			return
+		}
+	}
+	n.ord.Published(n.instant())
 }

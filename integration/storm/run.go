@@ -81,7 +81,7 @@ func (s *Spec) Run(ctx context.Context, cfg RunConfig) error {
 	if err != nil {
 		return err
 	}
-	r := &running{cfg: cfg, st: st, begun: time.Now(), cursor: st.next}
+	r := &running{ctx: ctx, cfg: cfg, st: st, begun: time.Now(), cursor: st.next}
 	r.room.L = &r.mu
 	r.progress.Total = cfg.Shard.count(s.Trials())
 	r.progress.Before = cfg.Shard.count(st.next) + uint64(len(st.ahead))
@@ -105,6 +105,7 @@ func (h Shard) count(n uint64) uint64 { return (n + uint64(h.N) - uint64(h.I)) /
 
 // running is a run.
 type running struct {
+	ctx   context.Context
 	cfg   RunConfig
 	begun time.Time
 
@@ -129,6 +130,9 @@ func (r *running) take() (trial uint64, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for {
+		if r.ctx.Err() != nil {
+			return 0, false
+		}
 		for i := r.cursor; !r.over && i < r.st.spec.Trials(); i = r.cfg.Shard.next(i + 1) {
 			if r.st.done(i) {
 				continue
