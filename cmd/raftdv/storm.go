@@ -61,7 +61,9 @@ specification is wrong, 3 the run is not complete.`,
   raftdv storm docs/examples/three-rounds.yaml --dry-run    # how many trials, how long
   raftdv storm spec.yaml --shard=2/4 --dir=part2            # one of four machines
   raftdv storm merge --dir=whole part1 part2 part3 part4
-  raftdv storm replay runs/three-rounds 4711                # one trial again`,
+  raftdv storm replay runs/three-rounds 4711                # one trial again
+  raftdv storm compare runs/stock runs/dv                   # pair by pair, with intervals
+  raftdv storm plot runs/three-rounds --metric=unavailable --by=fault --over=members`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if o.schema {
 				return cobra.NoArgs(cmd, args)
@@ -77,7 +79,7 @@ specification is wrong, 3 the run is not complete.`,
 	f.BoolVar(&o.explain, "explain", false, "say what the specification means, and run nothing")
 	f.BoolVar(&o.dry, "dry-run", false, "say how many trials there are and how long they take, from a sample")
 	f.BoolVar(&o.schema, "schema", false, "print the JSON schema of specifications")
-	cmd.AddCommand(newStormMergeCmd(), newStormReplayCmd(), newStormReportCmd(), newStormWorkerCmd())
+	cmd.AddCommand(newStormMergeCmd(), newStormReplayCmd(), newStormReportCmd(), newStormCompareCmd(), newStormPlotCmd(), newStormWorkerCmd())
 	return cmd
 }
 
@@ -193,83 +195,6 @@ func (o *stormOptions) dryRun(cmd *cobra.Command, s *storm.Spec, path string) er
 	all := time.Duration(float64(each) * float64(s.Trials()) / float64(min(o.jobs, runtime.NumCPU())))
 	fmt.Fprintf(cmd.OutOrStdout(), "%d cells, %d trials; %v each (of %d tried); about %v with %d jobs on %d processors\n",
 		len(s.Cells), s.Trials(), each.Round(10*time.Microsecond), tried, all.Round(time.Second), o.jobs, runtime.NumCPU())
-	return nil
-}
-
-func newStormMergeCmd() *cobra.Command {
-	var dir string
-	cmd := &cobra.Command{
-		Use: "merge --dir=WHOLE PART...", Short: "Make one run of all its shards", Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			s, m, err := storm.Load(args[0])
-			if err != nil {
-				return exitError{exitIncomplete, err}
-			}
-			for _, part := range args[1:] {
-				o, n, err := storm.Load(part)
-				if err == nil && (string(o.Text) != string(s.Text) || n.Version != m.Version) {
-					err = fmt.Errorf("%s and %s are of different specifications or versions", args[0], part)
-				}
-				if err != nil {
-					return exitError{exitIncomplete, err}
-				}
-			}
-			if err := errors.Join(s.Create(dir, storm.Shard{}), s.Merge(dir, args)); err != nil {
-				return exitError{exitIncomplete, err}
-			}
-			return reportStorm(cmd.OutOrStdout(), s, dir)
-		},
-	}
-	cmd.Flags().StringVar(&dir, "dir", "", "folder for the whole run")
-	_ = cmd.MarkFlagRequired("dir") // it is there
-	return cmd
-}
-
-func newStormReplayCmd() *cobra.Command {
-	return &cobra.Command{
-		Use: "replay RUN TRIAL", Short: "Run a trial of a run again, and compare", Args: cobra.ExactArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			s, _, err := storm.Load(args[0])
-			if err != nil {
-				return err
-			}
-			trial, err := strconv.ParseUint(args[1], 10, 64)
-			if err != nil || trial >= s.Trials() {
-				return fmt.Errorf("trial %s: there are 0 to %d", args[1], s.Trials()-1)
-			}
-			return s.Replay(cmd.OutOrStdout(), args[0], trial)
-		},
-	}
-}
-
-func newStormReportCmd() *cobra.Command {
-	return &cobra.Command{
-		Use: "report RUN", Short: "Say what the results of a run come to, and draw it anew", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			s, _, err := storm.Load(args[0])
-			if err != nil {
-				return exitError{exitBadSpec, err}
-			}
-			return reportStorm(cmd.OutOrStdout(), s, args[0])
-		},
-	}
-}
-
-func reportStorm(out io.Writer, s *storm.Spec, dir string) error {
-	sum, partial, err := s.Summarize(dir)
-	if err != nil {
-		return exitError{exitIncomplete, err}
-	}
-	if err := errors.Join(sum.Write(out), sum.Report(dir, os.Args[0])); err != nil {
-		return err
-	}
-	fmt.Fprintf(out, "%s\n", filepath.Join(dir, storm.ReportFile))
-	switch {
-	case partial:
-		return exitError{exitIncomplete, fmt.Errorf("%d of %d trials have results", sum.Trials, s.Trials())}
-	case !sum.Holds():
-		return exitError{exitViolated, errors.New("not all that was expected holds")}
-	}
 	return nil
 }
 

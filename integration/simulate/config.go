@@ -26,6 +26,8 @@ const (
 const (
 	// maxMembers bounds a cluster; members that join later come on top.
 	maxMembers = 31
+	// maxLabMembers bounds that of a trial, which nobody joins.
+	maxLabMembers = 101
 	// maxSimulated bounds a run that does not get its proposals through.
 	maxSimulated    = 10 * time.Minute
 	defaultDuration = time.Minute
@@ -98,7 +100,11 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf("simulate: "+format, args...))
 		}
 	}
-	check(c.Members >= 0 && c.Members <= maxMembers, "Members is %d, want 0 (default: 3) to %d", c.Members, maxMembers)
+	most := maxMembers
+	if c.lab != nil {
+		most = maxLabMembers
+	}
+	check(c.Members >= 0 && c.Members <= most, "Members is %d, want 0 (default: 3) to %d", c.Members, most)
 	check(c.Duration >= 0 && c.Duration <= maxSimulated, "Duration is %v, want 0 (default: 60s) to %v", c.Duration, maxSimulated)
 	check(c.Failovers >= 0 && c.Failovers <= maxFailovers, "Failovers is %d, want 0 to %d", c.Failovers, maxFailovers)
 	check(c.Proposals >= 0, "Proposals is %d, want 0 (default: 1000) or more", c.Proposals)

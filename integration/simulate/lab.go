@@ -8,7 +8,9 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"github.com/raftdv/dv/barrier"
 	"github.com/raftdv/dv/fabric/sim"
+	"github.com/raftdv/dv/raftdv/election"
 )
 
 // Lab is a trial of an experiment: one fault, on a network and with settings of raft
@@ -74,7 +76,8 @@ func (l *Lab) Validate() error {
 }
 
 // RunLab runs a trial. Of cfg it takes Seed, Members, Elections, Views and Trace;
-// Duration is that from the strike on.
+// Duration is that from the strike on. Clusters of more voters than arbiters and views
+// have room for run without, as members of the transport do.
 func RunLab(cfg Config, lab Lab) (*LabResult, error) {
 	if err := lab.Validate(); err != nil {
 		return nil, err
@@ -85,6 +88,12 @@ func RunLab(cfg Config, lab Lab) (*LabResult, error) {
 	}
 	defer seedEntropy(draws)()
 	cfg.lab, cfg.MinFaults = &lab, -1
+	if cfg.Members > election.MaxMembers { // as in the transport: elections are raft's own
+		cfg.Elections = election.Off
+	}
+	if cfg.Members > barrier.MaxMembers {
+		cfg.Views = false
+	}
 	c, err := newCluster(cfg)
 	if err != nil {
 		return nil, err

@@ -86,10 +86,19 @@ func parseExpectation(text string) (e Expectation, err error) {
 	if e.Value, err = expectValue(parts[4], m >= 0 && metrics[m].time && !e.OfBaseline); err != nil {
 		errs = append(errs, err)
 	}
-	if parts[6] == "" {
-		return e, errors.Join(errs...)
+	if parts[6] != "" {
+		where, err := ParseWhere(parts[6])
+		e.Where, errs = where, append(errs, err)
 	}
-	for _, w := range regexp.MustCompile(`\s+and\s+`).Split(parts[6], -1) {
+	return e, errors.Join(errs...)
+}
+
+// ParseWhere reads conditions on cells, "DIMENSION = VALUE and ...", and lists all that
+// is wrong with them.
+func ParseWhere(text string) (where map[string]string, err error) {
+	var errs []error
+	where = map[string]string{}
+	for _, w := range regexp.MustCompile(`\s+and\s+`).Split(text, -1) {
 		f := whereForm.FindStringSubmatch(w)
 		if f == nil {
 			errs = append(errs, fmt.Errorf("%q is no condition: write DIMENSION = VALUE, several with and between them", w))
@@ -103,12 +112,12 @@ func parseExpectation(text string) (e Expectation, err error) {
 		v, err := dimensions[d].parse(f[2])
 		if err != nil {
 			errs = append(errs, err)
-		} else if _, twice := e.Where[f[1]]; twice {
+		} else if _, twice := where[f[1]]; twice {
 			errs = append(errs, fmt.Errorf("dimension %q is named twice, and no cell has two values of it", f[1]))
 		}
-		e.Where[f[1]] = v
+		where[f[1]] = v
 	}
-	return e, errors.Join(errs...)
+	return where, errors.Join(errs...)
 }
 
 func expectValue(text string, timed bool) (float64, error) {
@@ -127,8 +136,11 @@ func expectValue(text string, timed bool) (float64, error) {
 }
 
 // matches reports whether a cell is among those that e is about.
-func (e *Expectation) matches(c *Cell) bool {
-	for name, v := range e.Where {
+func (e *Expectation) matches(c *Cell) bool { return c.Matches(e.Where) }
+
+// Matches reports whether a cell has all of these values.
+func (c *Cell) Matches(where map[string]string) bool {
+	for name, v := range where {
 		if c.Value(name) != v {
 			return false
 		}

@@ -36,6 +36,7 @@ const (
 	barHeight  = 16
 	barGap     = 12 // between groups
 	barLeft    = 250
+	colours    = 7 // that plotStyle has
 )
 
 // curve is a distribution in a plot.

@@ -1,6 +1,7 @@
 package storm
 
 import (
+	"encoding/json"
 	"maps"
 	"math"
 	"slices"
@@ -122,6 +123,14 @@ func (s *sample) stat(name string) float64 {
 
 // An Interval is a median with the bounds of its 95% bootstrap interval.
 type Interval struct{ Median, Lo, Hi float64 }
+
+// MarshalJSON writes an object, or null if there is no median.
+func (i Interval) MarshalJSON() ([]byte, error) {
+	if math.IsNaN(i.Median) {
+		return []byte("null"), nil
+	}
+	return json.Marshal(map[string]float64{"median": i.Median, "lo": i.Lo, "hi": i.Hi})
+}
 
 // median with its interval. No resamples are drawn: the chance that the median of one
 // is at most the k-th of n values is that of a binomial distribution, which is what

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"runtime/debug"
 	"strconv"
 	"strings"
 )
@@ -15,6 +16,7 @@ import (
 // Work answers each number of a trial that comes on r with its result, a line of CSV, on
 // w. It is what worker processes do.
 func (s *Spec) Work(r io.Reader, w io.Writer) error {
+	debug.SetGCPercent(workerGC)
 	for in := bufio.NewScanner(r); in.Scan(); {
 		trial, err := strconv.ParseUint(in.Text(), 10, 64)
 		if err != nil || trial >= s.Trials() {
@@ -31,6 +33,10 @@ func (s *Spec) Work(r io.Reader, w io.Writer) error {
 	}
 	return nil
 }
+
+// workerGC is what memory of a trial is not looked through for: a trial needs little, and
+// most of it until its end.
+const workerGC = 400
 
 // worker is a process that runs trials: the source that raft draws from is one for each
 // process, and a trial that breaks everything breaks it alone.
