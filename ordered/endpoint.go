@@ -480,8 +480,8 @@ func (e *Endpoint) schedule() {
 			at = min(at, p.conduct.until)
 		}
 	}
-	if e.core.Barrier().Held() { // else there is nothing to look at
-		at = min(at, e.lookedAt+e.lookEvery())
+	if look := e.lookedAt + e.lookEvery(); look < at && e.core.Barrier().Held() { // else there is nothing to look at
+		at = look
 	}
 	e.deadline = max(at, e.now.Mono+time.Microsecond)
 }
