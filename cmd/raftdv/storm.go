@@ -75,7 +75,7 @@ specification is wrong, 3 the run is not complete.`,
 	f := cmd.Flags()
 	f.StringVar(&o.dir, "dir", "", "folder for the results (default runs/NAME)")
 	f.IntVar(&o.jobs, "jobs", runtime.NumCPU(), "trials at a time, each in a process")
-	f.StringVar(&o.shard, "shard", "", "i/n: only the i-th of n parts")
+	f.StringVar(&o.shard, "shard", "", "i/n: only the i-th of n parts; auto/n: the part that Kubernetes (an indexed job) or Slurm (an array) says")
 	f.BoolVar(&o.explain, "explain", false, "say what the specification means, and run nothing")
 	f.BoolVar(&o.dry, "dry-run", false, "say how many trials there are and how long they take, from a sample")
 	f.BoolVar(&o.schema, "schema", false, "print the JSON schema of specifications")
@@ -143,14 +143,56 @@ func parseShard(text string) (h storm.Shard, err error) {
 		return storm.Shard{I: 1, N: 1}, nil
 	}
 	i, n, _ := strings.Cut(text, "/")
-	h.I, err = strconv.Atoi(i)
-	if err == nil {
-		h.N, err = strconv.Atoi(n)
+	if h.N, err = strconv.Atoi(n); err != nil {
+		return h, fmt.Errorf("--shard=%s: write i/n, like 2/4, or auto/n", text)
 	}
-	if err != nil || h.I < 1 || h.I > h.N {
-		return h, fmt.Errorf("--shard=%s: write i/n, like 2/4, with i from 1 to n", text)
+	if i == "auto" {
+		h.I, err = scheduledShard(os.Getenv)
+	} else {
+		h.I, err = strconv.Atoi(i)
+	}
+	switch {
+	case i == "auto" && err != nil:
+		return h, fmt.Errorf("--shard=%s: %w", text, err)
+	case err != nil || h.I < 1 || h.I > h.N:
+		return h, fmt.Errorf("--shard=%s: it is part %d of %d: write i/n, like 2/4, with i from 1 to n", text, h.I, h.N)
 	}
 	return h, nil
+}
+
+// scheduledShard is which part of an array of jobs this is, from 1, as the scheduler
+// says: an indexed job of Kubernetes counts from 0, an array of Slurm's from what its
+// user wrote.
+func scheduledShard(env func(string) string) (int, error) {
+	number := func(name string) (int, error) {
+		i, err := strconv.Atoi(env(name))
+		if err != nil {
+			return 0, fmt.Errorf("%s is %q, which is no number", name, env(name))
+		}
+		return i, nil
+	}
+	const index, task, first, step = "JOB_COMPLETION_INDEX", "SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_STEP"
+	switch {
+	case env(index) != "" && env(task) != "":
+		return 0, fmt.Errorf("both %s and %s are set: write i/n", index, task)
+	case env(index) != "":
+		i, err := number(index)
+		return i + 1, err
+	case env(task) != "":
+		i, err := number(task)
+		least, err2 := number(first)
+		if err := errors.Join(err, err2); err != nil {
+			return 0, err
+		}
+		by := 1
+		if env(step) != "" {
+			if by, err = number(step); err != nil || by < 1 || (i-least)%by != 0 {
+				return 0, fmt.Errorf("%s is %d, %s %d and %s %q: they do not fit", task, i, first, least, step, env(step))
+			}
+		}
+		return (i-least)/by + 1, nil
+	}
+	return 0, fmt.Errorf("neither %s (Kubernetes, a Job with completionMode: Indexed) nor %s (Slurm, an array) is set: write i/n", index, task)
 }
 
 // stormWorkers makes processes of this program.

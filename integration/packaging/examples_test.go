@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -64,6 +65,15 @@ func starts(t *testing.T, file string) ([]Start, error) {
 			field(all[i].Env)
 		}
 		return all, err
+	case kind == "storm" && filepath.Ext(file) == ".yaml": // cmd/raftdv runs what it starts
+		_, err := ReadManifest(t.Context(), checker(t), "kubernetes", file)
+		return nil, err
+	case kind == "storm":
+		out, err := exec.CommandContext(t.Context(), "bash", "-n", file).CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("%w: %s", err, out)
+		}
+		return nil, err
 	case kind == "compose":
 		return ReadManifest(t.Context(), checker(t), kind, file, composeEnv...)
 	case strings.Contains(file, "/systemd/"):
@@ -99,7 +109,7 @@ func checkExample(t *testing.T, file string) error {
 // its settings.
 func TestExamples(t *testing.T) {
 	seen := 0
-	for _, folder := range []string{"compose", "kubernetes", "systemd"} {
+	for _, folder := range []string{"compose", "kubernetes", "storm", "systemd"} {
 		err := filepath.WalkDir(filepath.Join(root, "docs/examples", folder), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
 				return err
@@ -116,7 +126,7 @@ func TestExamples(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if seen < 7 {
+	if seen < 10 {
 		t.Errorf("%d examples: some are gone", seen)
 	}
 }
@@ -131,6 +141,8 @@ func TestBrokenExamples(t *testing.T) {
 		unit    = "systemd/etcd-dv.service"
 		def     = "systemd/etcd-dv.default"
 		dropIn  = "systemd/etcd.service.d/etcd-dv.conf"
+		job     = "storm/job.yaml"
+		array   = "storm/array.sbatch"
 	)
 	for name, c := range map[string]struct{ file, old, new, want string }{
 		"misspelt field":           {set, "podManagementPolicy", "podManagmentPolicy", `unknown field "spec.podManagmentPolicy"`},
@@ -166,6 +178,12 @@ func TestBrokenExamples(t *testing.T) {
 		"variable of the file":     {def, "ETCD_PEER_KEY_FILE", "ETCD_PEER_KEYFILE", "ETCD_PEER_KEYFILE belongs to no flag"},
 		"address of the file":      {def, "ETCD_LISTEN_PEER_URLS=https://10.0.0.11:2380", "ETCD_LISTEN_PEER_URLS=10.0.0.11:2380", "ETCD_LISTEN_PEER_URLS"},
 		"variable of the drop-in":  {dropIn, "ETCD_DV_MODE=auto", "ETCD_DV_MODE=atuo", `dv-mode="atuo" is unknown`},
+		"parts that are missing":   {job, "completions: 8", "completions: 7", "some part would be missing"},
+		"parts without numbers":    {job, "completionMode: Indexed", "completionMode: NonIndexed", "needs completionMode: Indexed"},
+		"a job for ever":           {job, "restartPolicy: Never", "restartPolicy: Always", "a job has Never or OnFailure"},
+		"no such volume of a job":  {job, "{name: runs, mountPath", "{name: run, mountPath", "mounts volume run"},
+		"misspelt field of a job":  {job, "backoffLimitPerIndex", "backoffLimitPerIndx", `unknown field "spec.backoffLimitPerIndx"`},
+		"no script":                {array, "dir=${2:?", "dir=$(${2:?", "array.sbatch"},
 		"flag of the drop-in":      {dropIn, "etcd-dv $DAEMON_ARGS", "etcd-dv --dv-mood=auto", "flag provided but not defined: -dv-mood"},
 	} {
 		t.Run(name, func(t *testing.T) {

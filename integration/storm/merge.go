@@ -13,7 +13,7 @@ import (
 )
 
 // Merge makes one run of the shards of a run, each in a folder of its own. All have to be
-// there, and complete.
+// there, and complete; else nothing is left but what was there.
 func (s *Spec) Merge(dir string, shards []string) (err error) {
 	if len(shards) == 0 {
 		return errors.New("there is nothing to merge: name the folders of the shards")
@@ -26,11 +26,24 @@ func (s *Spec) Merge(dir string, shards []string) (err error) {
 		defer readers[i].close()
 	}
 	heads := make([]*Result, len(shards))
-	out, err := os.OpenFile(filepath.Join(dir, resultsFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	whole := filepath.Join(dir, resultsFile)
+	if _, err := os.Stat(whole); err == nil {
+		return fmt.Errorf("%s is there: name another folder, or remove it", whole)
+	}
+	out, err := os.CreateTemp(dir, resultsFile+".*")
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, out.Close()) }()
+	defer func() {
+		if err = errors.Join(err, out.Close()); err == nil {
+			err = os.Rename(out.Name(), whole)
+		} else {
+			os.Remove(out.Name())
+		}
+	}()
+	if err := out.Chmod(0o644); err != nil {
+		return err
+	}
 	w := bufio.NewWriter(out)
 	w.WriteString(line(header()))
 	for want := range s.Trials() {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"strings"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,21 +15,26 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// A template is a pod, or what a StatefulSet makes pods of.
+// A template is a pod, or what a StatefulSet or a Job makes pods of.
 type template struct {
 	name    string
 	labels  map[string]string
 	spec    corev1.PodSpec
 	volumes map[string]bool
+	ends    bool // nobody asks whether it is healthy
 }
 
 func (o *objects) templates() (all []template) {
 	for _, p := range o.pods {
-		all = append(all, template{"Pod " + p.Name, p.Labels, p.Spec, volumes(p.Spec, nil)})
+		all = append(all, template{"Pod " + p.Name, p.Labels, p.Spec, volumes(p.Spec, nil), false})
 	}
 	for _, s := range o.sets {
 		t := s.Spec.Template
-		all = append(all, template{"StatefulSet " + s.Name, t.Labels, t.Spec, volumes(t.Spec, s.Spec.VolumeClaimTemplates)})
+		all = append(all, template{"StatefulSet " + s.Name, t.Labels, t.Spec, volumes(t.Spec, s.Spec.VolumeClaimTemplates), false})
+	}
+	for _, j := range o.jobs {
+		t := j.Spec.Template
+		all = append(all, template{"Job " + j.Name, t.Labels, t.Spec, volumes(t.Spec, nil), true})
 	}
 	return all
 }
@@ -54,6 +60,9 @@ func (o *objects) check() error {
 	for _, s := range o.sets {
 		errs = append(errs, o.governing(s.Spec.ServiceName, s.Name), o.selects("StatefulSet "+s.Name, s.Spec.Selector))
 	}
+	for _, j := range o.jobs {
+		errs = append(errs, parts(j))
+	}
 	for _, s := range o.services {
 		errs = append(errs, o.service(s))
 	}
@@ -77,6 +86,7 @@ func (t template) check() error {
 	for _, c := range t.spec.Containers {
 		for name, probe := range map[string]*corev1.Probe{"startup": c.StartupProbe, "liveness": c.LivenessProbe, "readiness": c.ReadinessProbe} {
 			switch {
+			case t.ends:
 			case probe == nil || probe.HTTPGet == nil:
 				errs = append(errs, fmt.Errorf("%s: container %s has no %s probe by HTTP", t.name, c.Name, name))
 			case !offers(c, probe.HTTPGet.Port, corev1.ProtocolTCP):
@@ -90,6 +100,28 @@ func (t template) check() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// parts: a job whose pods take a part each of an experiment has as many as there are.
+func parts(j *batchv1.Job) error {
+	if p := j.Spec.Template.Spec.RestartPolicy; p != corev1.RestartPolicyNever && p != corev1.RestartPolicyOnFailure {
+		return fmt.Errorf("Job %s: restartPolicy %q: a job has Never or OnFailure", j.Name, p)
+	}
+	for _, c := range j.Spec.Template.Spec.Containers {
+		for _, arg := range append(c.Command, c.Args...) {
+			n, ok := strings.CutPrefix(arg, "--shard=auto/")
+			if !ok {
+				continue
+			}
+			if m := j.Spec.CompletionMode; m == nil || *m != batchv1.IndexedCompletion {
+				return fmt.Errorf("Job %s: %s needs completionMode: Indexed", j.Name, arg)
+			}
+			if j.Spec.Completions == nil || fmt.Sprint(*j.Spec.Completions) != n {
+				return fmt.Errorf("Job %s: %s, and completions are not %s: some part would be missing", j.Name, arg, n)
+			}
+		}
+	}
+	return nil
 }
 
 // links: the variables that Kubernetes makes of a Service's name must not look

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -19,6 +20,8 @@ import (
 // objects are the manifests of one file, by type.
 type objects struct {
 	sets     []*appsv1.StatefulSet
+	jobs     []*batchv1.Job
+	claims   []*corev1.PersistentVolumeClaim
 	services []*corev1.Service
 	pods     []*corev1.Pod
 	budgets  []*policyv1.PodDisruptionBudget
@@ -63,7 +66,7 @@ func within(file string, err error) error {
 // decode is strict: unknown and repeated fields are faults.
 func decode(text []byte) (*objects, error) {
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{appsv1.AddToScheme, corev1.AddToScheme, networkingv1.AddToScheme, policyv1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{appsv1.AddToScheme, batchv1.AddToScheme, corev1.AddToScheme, networkingv1.AddToScheme, policyv1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return nil, err
 		}
@@ -96,6 +99,10 @@ func (o *objects) add(decoder runtime.Decoder, document []byte) error {
 	switch obj := obj.(type) {
 	case *appsv1.StatefulSet:
 		o.sets = append(o.sets, obj)
+	case *batchv1.Job:
+		o.jobs = append(o.jobs, obj)
+	case *corev1.PersistentVolumeClaim:
+		o.claims = append(o.claims, obj)
 	case *corev1.Service:
 		o.services = append(o.services, obj)
 	case *corev1.Pod:
