@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/raftdv/dv/integration/failover"
 	"github.com/raftdv/dv/integration/storm"
 )
 
@@ -40,6 +41,10 @@ type stormOptions struct {
 	explain bool
 	dry     bool
 	schema  bool
+	real    bool
+	seeds   uint64
+	stock   string
+	dv      string
 }
 
 func newStormCmd() *cobra.Command {
@@ -78,6 +83,10 @@ specification is wrong, 3 the run is not complete.`,
 	f.StringVar(&o.shard, "shard", "", "i/n: only the i-th of n parts; auto/n: the part that Kubernetes (an indexed job) or Slurm (an array) says")
 	f.BoolVar(&o.explain, "explain", false, "say what the specification means, and run nothing")
 	f.BoolVar(&o.dry, "dry-run", false, "say how many trials there are and how long they take, from a sample")
+	f.BoolVar(&o.real, "real", false, "run what can be with real etcd-dv and stock etcd; partitions take root, for network namespaces")
+	f.Uint64Var(&o.seeds, "seeds", 0, "with --real: trials of each cell (default: as the specification says)")
+	f.StringVar(&o.stock, "stock", "", "with --real: stock etcd (default: the etcd beside this program, else built from the module)")
+	f.StringVar(&o.dv, "dv", "", "with --real: etcd-dv (default: the one beside this program)")
 	f.BoolVar(&o.schema, "schema", false, "print the JSON schema of specifications")
 	cmd.AddCommand(newStormMergeCmd(), newStormReplayCmd(), newStormReportCmd(), newStormCompareCmd(), newStormPlotCmd(), newStormWorkerCmd())
 	return cmd
@@ -97,20 +106,26 @@ func (o *stormOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return exitError{exitBadSpec, err}
 	}
+	if err := o.prepare(cmd, s); err != nil {
+		return err
+	}
 	switch {
 	case o.explain:
 		return s.Explain(out)
 	case o.dry:
 		return o.dryRun(cmd, s, args[0])
 	}
-	if o.dir == "" {
-		o.dir = filepath.Join("runs", s.Name)
-	}
 	if err := s.Create(o.dir, shard); err != nil {
 		return exitError{exitIncomplete, err}
 	}
+	workers := stormWorkers(s, storm.SpecPath(o.dir))
+	if o.real {
+		if workers, err = o.processes(cmd, s); err != nil {
+			return exitError{exitIncomplete, err}
+		}
+	}
 	p := newStormProgress(cmd.ErrOrStderr())
-	err = s.Run(cmd.Context(), storm.RunConfig{Dir: o.dir, Shard: shard, Jobs: o.jobs, New: stormWorkers(s, storm.SpecPath(o.dir)), Progress: p.show})
+	err = s.Run(cmd.Context(), storm.RunConfig{Dir: o.dir, Shard: shard, Jobs: o.jobs, New: workers, Progress: p.show})
 	p.end()
 	if errors.Is(err, storm.ErrInterrupted) {
 		err = fmt.Errorf("%w: run the same command to go on", err)
@@ -123,6 +138,40 @@ func (o *stormOptions) run(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	return reportStorm(out, s, o.dir)
+}
+
+// prepare makes the specification one for real processes, if it is to be, and names the
+// folder.
+func (o *stormOptions) prepare(cmd *cobra.Command, s *storm.Spec) error {
+	if !o.real && (o.seeds != 0 || o.stock != "" || o.dv != "") {
+		return exitError{exitBadSpec, errors.New("--seeds, --stock and --dv are for --real")}
+	}
+	name := s.Name
+	if o.real {
+		left, err := s.ForReal(o.seeds)
+		if err != nil {
+			return exitError{exitBadSpec, err}
+		}
+		if len(left) > 0 {
+			fmt.Fprintf(cmd.ErrOrStderr(), "left out, as real processes cannot be given it: %s\n", strings.Join(left, ", "))
+		}
+		name += "-real"
+		o.jobs = 1 // clusters would measure each other
+	}
+	if o.dir == "" {
+		o.dir = filepath.Join("runs", name)
+	}
+	return nil
+}
+
+// processes runs trials with real programs.
+func (o *stormOptions) processes(cmd *cobra.Command, s *storm.Spec) (func() (storm.Trier, error), error) {
+	p := programOptions{Programs: failover.Programs{Stock: o.stock, DV: o.dv}}
+	if err := p.find(cmd); err != nil {
+		return nil, err
+	}
+	p.Progress = nil // the bar says how far it is
+	return func() (storm.Trier, error) { return s.RealTrier(cmd.Context(), p.Programs) }, nil
 }
 
 // readSpec reads a specification; what is wrong with it has an exit code.
@@ -226,6 +275,12 @@ func newStormWorkerCmd() *cobra.Command {
 const sampleFor = 5 * time.Second
 
 func (o *stormOptions) dryRun(cmd *cobra.Command, s *storm.Spec, path string) error {
+	if o.real {
+		each := s.RealTrial()
+		fmt.Fprintf(cmd.OutOrStdout(), "%d cells, %d trials with real processes; some %v each; about %v, one after the other\n",
+			len(s.Cells), s.Trials(), each.Round(time.Second), (each * time.Duration(s.Trials())).Round(time.Minute))
+		return nil
+	}
 	t, err := stormWorkers(s, path)()
 	if err != nil {
 		return err

@@ -27,8 +27,8 @@ func newStormMergeCmd() *cobra.Command {
 			}
 			for _, part := range args[1:] {
 				o, n, err := storm.Load(part)
-				if err == nil && (string(o.Text) != string(s.Text) || n.Version != m.Version) {
-					err = fmt.Errorf("%s and %s are of different specifications or versions", args[0], part)
+				if err == nil && (string(o.Text) != string(s.Text) || n.Version != m.Version || n.Real != m.Real || n.Seeds != m.Seeds) {
+					err = fmt.Errorf("%s and %s are of different specifications, seeds or versions, or only one is of real processes", args[0], part)
 				}
 				if err != nil {
 					return exitError{exitIncomplete, err}

@@ -114,3 +114,13 @@ func (l *links) close() (err error) {
 	}
 	return errors.Join(err, l.network.close())
 }
+
+// cutNow are the links that are cut.
+func (l *links) cutNow() (cut []link) {
+	for k, is := range l.cuts {
+		if is {
+			cut = append(cut, k)
+		}
+	}
+	return cut
+}

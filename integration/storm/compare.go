@@ -52,6 +52,9 @@ func Compare(dirA, dirB string, where map[string]string) (*Comparison, error) {
 	if err := errors.Join(errA, errB); err != nil {
 		return nil, err
 	}
+	if a.Real != b.Real {
+		return nil, fmt.Errorf("one of %s and %s is of real processes: simulated and real time do not compare", dirA, dirB)
+	}
 	c := &Comparison{A: a.Name, B: b.Name}
 	transportA, transportB := a.only("transport"), b.only("transport")
 	across := transportA != "" && transportB != "" && transportA != transportB

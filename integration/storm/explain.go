@@ -24,7 +24,7 @@ func (s *Spec) Explain(w io.Writer) error {
 	}
 	fmt.Fprintf(t, "\ncells\t%d\tcombinations, but for what is excluded\n", len(s.Cells))
 	fmt.Fprintf(t, "seeds\t%d to %d\tof each cell\n", s.First, s.First+s.Seeds-1)
-	fmt.Fprintf(t, "trials\t%d\t%v, then the fault, then %v, in simulated time\n", s.Trials(), s.WarmUp, s.Duration)
+	fmt.Fprintf(t, "trials\t%d\t%v, then the fault, then %v, in %s\n", s.Trials(), s.WarmUp, s.Duration, s.clock())
 	fmt.Fprintf(t, "workload\t%d/s\twrites of %d bytes at members drawn at random\n", s.Rate, s.Size)
 	if s.Baseline != "" {
 		fmt.Fprintf(t, "baseline\t%s\t%s\n", s.Baseline, transportOf(s.Baseline).About)

@@ -66,7 +66,7 @@ func (sum *Summary) Draw(f Figure) ([]byte, error) {
 		if len(curves) == 0 {
 			return nil, ErrNothingToDraw
 		}
-		return cdf(title, metrics[m].unit, f.Logarithmic, math.NaN(), "", curves), nil
+		return cdf(title, sum.Spec.unit(m), f.Logarithmic, math.NaN(), "", curves), nil
 	}
 	var groups []barGroup
 	for _, over := range sum.Spec.values(f.Over) {
@@ -83,7 +83,7 @@ func (sum *Summary) Draw(f Figure) ([]byte, error) {
 	if len(groups) == 0 {
 		return nil, ErrNothingToDraw
 	}
-	return bars(title, metrics[m].unit, groups), nil
+	return bars(title, sum.Spec.unit(m), groups), nil
 }
 
 // values are those that cells have of a dimension, in the order of the matrix.

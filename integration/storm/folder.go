@@ -24,6 +24,9 @@ type Meta struct {
 	Trials uint64 `json:"trials"`
 	// Shard is the part that the folder has, I of N.
 	Shard Shard `json:"shard"`
+	// Real: with real processes, so many Seeds for each cell.
+	Real  bool   `json:"real,omitempty"`
+	Seeds uint64 `json:"seeds,omitempty"`
 
 	bench.Origin
 }
@@ -36,6 +39,9 @@ func (s *Spec) Create(dir string, h Shard) error {
 		h = Shard{1, 1}
 	}
 	meta := Meta{Spec: filepath.Base(s.File), Trials: s.Trials(), Shard: h, Origin: bench.Here()}
+	if s.Real {
+		meta.Real, meta.Seeds = true, s.Seeds
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -47,6 +53,8 @@ func (s *Spec) Create(dir string, h Shard) error {
 			return err
 		case string(text) != string(s.Text):
 			return fmt.Errorf("%s holds results of another specification: name another folder", dir)
+		case before.Real != meta.Real || before.Seeds != meta.Seeds:
+			return fmt.Errorf("%s holds results of %s: name another folder", dir, before.kind())
 		case before.Shard != h:
 			return fmt.Errorf("%s holds shard %d/%d: name another folder", dir, before.Shard.I, before.Shard.N)
 		case before.Version != meta.Version:
@@ -65,6 +73,13 @@ func (s *Spec) Create(dir string, h Shard) error {
 		return err
 	}
 	return os.WriteFile(filepath.Join(dir, runFile), append(b, '\n'), 0o644)
+}
+
+func (m *Meta) kind() string {
+	if m.Real {
+		return fmt.Sprintf("real processes, with %d seeds", m.Seeds)
+	}
+	return "the simulator"
 }
 
 // ReadMeta says what a folder is of.
@@ -89,6 +104,9 @@ func Load(dir string) (*Spec, Meta, error) {
 		return nil, m, err
 	}
 	s, err := Parse(filepath.Join(dir, specFile), text)
+	if err == nil && m.Real {
+		_, err = s.ForReal(m.Seeds)
+	}
 	return s, m, err
 }
 

@@ -194,14 +194,14 @@ type Plot struct {
 // Plots draws what the results come to.
 func (sum *Summary) Plots() (all []Plot) {
 	for _, p := range []struct {
-		file, title, metric, label string
-		logarithmic                bool
-		mark                       float64
-		markText                   string
+		file, title, metric string
+		logarithmic         bool
+		mark                float64
+		markText            string
 	}{
-		{"rounds", "Rounds of the worst election of each trial", "rounds", "rounds", false, 3, "three"},
-		{"time-to-leader", "From the fault to the next leader", "time_to_leader", "ms", true, math.NaN(), ""},
-		{"unavailable", "Longest time without an acknowledged write", "unavailable", "ms", true, math.NaN(), ""},
+		{"rounds", "Rounds of the worst election of each trial", "rounds", false, 3, "three"},
+		{"time-to-leader", "From the fault to the next leader", "time_to_leader", true, math.NaN(), ""},
+		{"unavailable", "Longest time without an acknowledged write", "unavailable", true, math.NaN(), ""},
 	} {
 		var curves []curve
 		for i, name := range TransportNames() {
@@ -211,7 +211,7 @@ func (sum *Summary) Plots() (all []Plot) {
 			}
 		}
 		if len(curves) > 0 {
-			all = append(all, Plot{p.file + ".svg", p.title, cdf(p.title, p.label, p.logarithmic, p.mark, p.markText, curves)})
+			all = append(all, Plot{p.file + ".svg", p.title, cdf(p.title, sum.Spec.unit(metricIndex(p.metric)), p.logarithmic, p.mark, p.markText, curves)})
 		}
 	}
 	var groups []barGroup
@@ -229,7 +229,7 @@ func (sum *Summary) Plots() (all []Plot) {
 	}
 	if len(groups) > 0 {
 		const title = "Longest time without a write by fault: median, 95% interval"
-		all = append(all, Plot{"faults.svg", title, bars(title, "ms", groups)})
+		all = append(all, Plot{"faults.svg", title, bars(title, sum.Spec.unit(metricIndex("unavailable")), groups)})
 	}
 	return slices.Clip(all)
 }

@@ -68,10 +68,12 @@ func (sum *Summary) Report(dir, tool string) error {
 		return err
 	}
 	type verdict struct {
-		Expect string   `json:"expect"`
-		Holds  bool     `json:"holds"`
-		Got    *float64 `json:"got"`
-		Trial  *int64   `json:"trial,omitempty"`
+		Expect string `json:"expect"`
+		Holds  bool   `json:"holds"`
+		// NotMeasured with real processes: then Holds says nothing.
+		NotMeasured bool     `json:"not_measured,omitempty"`
+		Got         *float64 `json:"got"`
+		Trial       *int64   `json:"trial,omitempty"`
 	}
 	out := struct {
 		Name     string    `json:"name"`
@@ -84,7 +86,7 @@ func (sum *Summary) Report(dir, tool string) error {
 	}{sum.Spec.Name, sum.Spec.Claim, sum.Trials, sum.Failed, nil, sum.Rows(), meta}
 	for i := range sum.Verdicts {
 		v := &sum.Verdicts[i]
-		j := verdict{Expect: v.Text, Holds: v.Holds}
+		j := verdict{Expect: v.Text, Holds: v.Holds, NotMeasured: v.Unmeasured}
 		if !math.IsNaN(v.Got) {
 			j.Got = &v.Got
 		}
@@ -109,6 +111,9 @@ func (sum *Summary) Report(dir, tool string) error {
 
 // replays writes a command for each trial.
 func (sum *Summary) replays(dir, tool string) error {
+	if sum.Spec.Real { // processes do not repeat what they did
+		return nil
+	}
 	f, err := os.Create(filepath.Join(dir, replayFile))
 	if err != nil {
 		return err
@@ -133,11 +138,12 @@ func (sum *Summary) page(meta *Meta, plots []Plot) ([]byte, error) {
 	}
 	data := struct {
 		*Summary
+		Clock   string
 		Meta    *Meta
 		Figures []figure
 		Rows    []Row
 		Text    string
-	}{sum, meta, nil, sum.Rows(), string(sum.Spec.Text)}
+	}{sum, sum.Spec.clock(), meta, nil, sum.Rows(), string(sum.Spec.Text)}
 	for _, p := range plots {
 		data.Figures = append(data.Figures, figure{p.Title, template.HTML(p.SVG)}) // our own, with its texts escaped
 	}
@@ -164,10 +170,10 @@ pre{overflow:auto;border:1px solid var(--line);border-radius:6px;padding:.8rem;f
 @media print{:root{--fg:#000;--bg:#fff;--faint:#444;--line:#bbb;--ok:#000;--bad:#000}body{max-width:none;margin:0}figure,tr{break-inside:avoid}details{display:none}}
 </style></head><body>
 <h1>{{.Spec.Name}}</h1><p>{{.Spec.Claim}}</p>
-<p class="faint">{{.Trials}} trials, {{.Failed}} failed; simulated time. {{.Meta.Version}}; {{.Meta.Machine}}.</p>
+<p class="faint">{{.Trials}} trials, {{.Failed}} failed; {{.Clock}}. {{.Meta.Version}}; {{.Meta.Machine}}.</p>
 <h2>Expected</h2>
 <table><tr><th>expectation</th><th></th><th>is</th><th>compared with</th><th>trials</th><th>example</th></tr>
-{{range .Verdicts}}<tr><td>{{.Text}}</td><td class="{{if .Holds}}ok{{else}}bad{{end}}">{{if .Holds}}holds{{else}}violated{{end}}</td><td>{{printf "%.4g" .Got}}</td><td>{{printf "%.4g" .Want}}</td><td>{{.Trials}}</td><td>{{if ge .Example 0}}trial {{.Example}}{{end}}</td></tr>
+{{range .Verdicts}}<tr><td>{{.Text}}</td><td class="{{if .Unmeasured}}faint{{else if .Holds}}ok{{else}}bad{{end}}">{{.Word}}</td><td>{{printf "%.4g" .Got}}</td><td>{{printf "%.4g" .Want}}</td><td>{{.Trials}}</td><td>{{if ge .Example 0}}trial {{.Example}}{{end}}</td></tr>
 {{end}}</table>
 {{range .Figures}}<figure>{{.SVG}}</figure>
 {{end}}<h2>Results</h2>

@@ -99,7 +99,7 @@ expect:
 		t.Error("no line at three rounds")
 	}
 	page := string(read(ReportFile))
-	for _, want := range []string{"A &lt;claim&gt; &amp; more", "violated", "holds", "<svg", "trial 4", "chained", "@media print"} {
+	for _, want := range []string{"A &lt;claim&gt; &amp; more", "VIOLATED", "holds", "<svg", "trial 4", "chained", "@media print"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("no %q in the report", want)
 		}

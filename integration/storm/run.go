@@ -15,7 +15,7 @@ import (
 // of a run has its own.
 type Trier interface {
 	// Try runs a trial to its end. An error is about the trier, not the trial: another
-	// one is made, and the trial tried again, once.
+	// one is made, and the trial tried again, once. After ErrCannot none is made.
 	Try(trial uint64) (Result, error)
 	Close() error
 }
@@ -46,6 +46,9 @@ type Progress struct {
 
 // maxJobs bounds RunConfig.Jobs: each is a process.
 const maxJobs = 1024
+
+// ErrCannot: trials of this kind cannot be run here at all.
+var ErrCannot = errors.New("trials cannot be run here")
 
 // ErrInterrupted: the context ended before the run did. What is done is kept.
 var ErrInterrupted = errors.New("interrupted")
@@ -206,6 +209,13 @@ func (r *running) work() {
 			}
 			_ = trier.Close() // it is broken: err says more
 			trier = nil
+			if r.ctx.Err() != nil {
+				return // that is why
+			}
+			if errors.Is(err, ErrCannot) {
+				r.fail(err)
+				return
+			}
 		}
 		if err != nil {
 			res = failed(i, err.Error())

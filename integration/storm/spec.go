@@ -14,7 +14,8 @@ type Spec struct {
 	// First and Seeds: each cell has the trials with seeds First to First+Seeds-1.
 	First, Seeds uint64
 	// WarmUp is how long a trial goes on before the fault strikes, Duration for how
-	// long after it; both in simulated time.
+	// long after it; both in simulated
+	// time, or in that of the clock on the wall if Real.
 	WarmUp, Duration time.Duration
 	// Rate is how many writes clients begin in a second, Size the bytes of each.
 	Rate, Size int
@@ -22,6 +23,9 @@ type Spec struct {
 	Baseline string
 	// Expect decides the exit status.
 	Expect []Expectation
+
+	// Real: the trials are run with real processes, see ForReal.
+	Real bool
 
 	// Text is the specification as it was read, and File its name.
 	Text []byte

@@ -27,6 +27,8 @@ type Verdict struct {
 	// Got is the statistic, Want what it was compared with.
 	Got, Want float64
 	Holds     bool
+	// Unmeasured: trials with real processes do not measure it.
+	Unmeasured bool
 	// Cells and Trials that it is about.
 	Cells  int
 	Trials uint64
@@ -112,6 +114,7 @@ func (sum *Summary) judge(e *Expectation, worst *example) Verdict {
 		v.Want = e.Value * base.stat(e.Stat)
 	}
 	// What is not there holds of nothing: NaN compares with nothing but by !=.
+	v.Unmeasured = !sum.Spec.Measures(e.Metric)
 	v.Holds = !math.IsNaN(v.Got) && !math.IsNaN(v.Want) && e.holds(v.Got, v.Want)
 	if !v.Holds && worst.found {
 		v.Example = worst.trial
@@ -119,23 +122,36 @@ func (sum *Summary) judge(e *Expectation, worst *example) Verdict {
 	return v
 }
 
-// Holds reports whether all expectations do.
+// Holds reports whether all expectations do that were measured, of which there has to be
+// one.
 func (sum *Summary) Holds() bool {
+	measured := false
 	for _, v := range sum.Verdicts {
-		if !v.Holds {
+		measured = measured || !v.Unmeasured
+		if !v.Holds && !v.Unmeasured {
 			return false
 		}
 	}
-	return true
+	return measured
+}
+
+// Word is what a verdict comes to.
+func (v *Verdict) Word() string {
+	switch {
+	case v.Unmeasured:
+		return "not measured"
+	case v.Holds:
+		return "holds"
+	}
+	return "VIOLATED"
 }
 
 // String is one line of a verdict.
 func (v *Verdict) String() string {
-	word := "holds"
-	if !v.Holds {
-		word = "VIOLATED"
+	if v.Unmeasured {
+		return fmt.Sprintf("%-8s  %s: real processes do not say it", v.Word(), v.Text)
 	}
-	text := fmt.Sprintf("%-8s  %s: %s of %d trials in %d cells", word, v.Text, number4(v.Got), v.Trials, v.Cells)
+	text := fmt.Sprintf("%-8s  %s: %s of %d trials in %d cells", v.Word(), v.Text, number4(v.Got), v.Trials, v.Cells)
 	if v.OfBaseline {
 		text += fmt.Sprintf(", compared with %s", number4(v.Want))
 	}
@@ -174,7 +190,7 @@ func (sum *Summary) Write(w io.Writer) error {
 		fmt.Fprintf(t, "%s\t%d\t%.0f\t%s\t%s\t%s\t%s\t%s\t%s\t\n", name, failed.n, failed.sum, number4(rounds.max), number4(split.stat("sum")),
 			spread(&leader), spread(&gap), number4(ops.stat("p50")), number4(messages.stat("p50")))
 	}
-	fmt.Fprint(t, "times in ms\t\n")
+	fmt.Fprintf(t, "times in ms of %s\t\n", sum.Spec.clock())
 	return t.Flush()
 }
 
@@ -186,6 +202,9 @@ func spread(s *sample) string {
 
 // Replay runs a trial again and compares it with what the folder has.
 func (s *Spec) Replay(w io.Writer, dir string, trial uint64) error {
+	if s.Real {
+		return errors.New("trials with real processes cannot be run again as they were: processes do not repeat what they did")
+	}
 	again, err := s.Simulate(trial)
 	if err != nil {
 		return err
