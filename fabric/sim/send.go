@@ -219,7 +219,7 @@ func (l *lane) firstDeadline() int64 {
 const maxBackoff = 4
 
 func (n *Network) rto(backoff uint8) int64 {
-	return int64(n.cfg.RetransmitAfter) << min(backoff, maxBackoff)
+	return min(int64(n.cfg.RetransmitAfter)<<min(backoff, maxBackoff), int64(n.cfg.TicketTimeout))
 }
 
 // timer gives up what is too old, and sends again what was not acked.

@@ -88,6 +88,7 @@ type hooks struct {
 	told     func(n *node, e *ordered.Event) bool // what the checks are told of the order; false: nothing
 	barrier  func(n *node, s fabric.Stamp) fabric.Stamp
 	deafRow  func(n *node) bool // views hear no rows
+	struck   func(c *cluster)   // a trial's fault is about to strike
 	size     int                // of entries
 	mute     map[string]bool    // checks that would see a bug before the one that is meant
 }

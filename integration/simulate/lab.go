@@ -82,11 +82,8 @@ func RunLab(cfg Config, lab Lab) (*LabResult, error) {
 	if err := lab.Validate(); err != nil {
 		return nil, err
 	}
-	draws := stream(cfg.Seed, streamRaft)
-	if lab.Fault == sameTimeouts {
-		draws = rand.New(zeros{})
-	}
-	defer seedEntropy(draws)()
+	timeouts := &zerosFirst{over: lab.Fault != sameTimeouts, then: stream(cfg.Seed, streamRaft)}
+	defer seedEntropy(rand.New(timeouts))()
 	cfg.lab, cfg.MinFaults = &lab, -1
 	if cfg.Members > election.MaxMembers { // as in the transport: elections are raft's own
 		cfg.Elections = election.Off
@@ -98,7 +95,7 @@ func RunLab(cfg Config, lab Lab) (*LabResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &labTrial{Lab: lab, c: c, rng: stream(cfg.Seed, streamFault), asked: map[ballot]bool{}, begun: map[ballot]bool{}}
+	t := &labTrial{Lab: lab, timeouts: timeouts, c: c, rng: stream(cfg.Seed, streamFault), asked: map[ballot]bool{}, begun: map[ballot]bool{}, doomed: map[*node]bool{}}
 	c.trial = t
 	c.guarded(t.run)
 	return &t.result, nil
@@ -147,18 +144,20 @@ type labTrial struct {
 	rng    *rand.Rand
 	result LabResult
 
-	struck  bool
-	at      time.Duration // of the strike
-	number  uint64        // of the newest write
-	acked   time.Duration // the last acknowledgement
-	term    uint64        // the highest at the strike, or led since
-	first   uint64        // the highest at the strike
-	asked   map[ballot]bool
-	begun   map[ballot]bool
-	before  struct{ messages, acked int } // at the strike
-	bytes   uint64                        // of incarnations that ended, and less what there was at the strike
-	victims int                           // that may still crash
-	phase   labPhase                      // at which they do
+	struck   bool
+	at       time.Duration // of the strike
+	number   uint64        // of the newest write
+	acked    time.Duration // the last acknowledgement
+	term     uint64        // the highest at the strike, or led since
+	first    uint64        // the highest at the strike
+	asked    map[ballot]bool
+	begun    map[ballot]bool
+	before   struct{ messages, acked int } // at the strike
+	bytes    uint64                        // of incarnations that ended, and less what there was at the strike
+	victims  int                           // that may still crash
+	timeouts *zerosFirst
+	doomed   map[*node]bool // that are about to
+	phase    labPhase       // at which they do
 }
 
 func (t *labTrial) run() {
@@ -251,7 +250,7 @@ func (t *labTrial) lag() (mend func()) {
 
 func (t *labTrial) strike() {
 	c := t.c
-	t.struck, t.at, t.acked = true, c.net.Now(), c.net.Now()
+	t.struck, t.at, t.acked, t.timeouts.over = true, c.net.Now(), c.net.Now(), true
 	for _, m := range c.members {
 		t.term = max(t.term, m.node.term)
 	}
@@ -259,6 +258,9 @@ func (t *labTrial) strike() {
 	t.before.messages = c.report.Messages
 	t.bytes -= t.sent()
 	t.result.TimeToLeader = -1
+	if h := c.cfg.hooks.struck; h != nil {
+		h(c)
+	}
 	f := labFaults[t.Fault]
 	t.victims = max(t.Crashes-1, 0)
 	c.trace("%s", t.Fault)

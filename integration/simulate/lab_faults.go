@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -85,19 +86,35 @@ func (t *labTrial) reached(n *node, phase labPhase) {
 	if !t.struck || t.victims == 0 || phase != at || n.m.dead {
 		return
 	}
-	n.m.dead = true
-	lives := t.c.majorityLives()
-	n.m.dead = false
-	if !lives {
+	if t.doomed[n] || !t.livesWithout(n) {
 		return
 	}
 	t.victims--
+	t.doomed[n] = true
 	t.c.net.After(rand64(t.rng, soonAfter), func() {
+		delete(t.doomed, n)
 		if m := n.m; m.node == n && !m.dead {
 			t.c.trace("%s crashes", m.id)
 			m.kill()
 		}
 	})
+}
+
+// livesWithout reports whether a majority is left without a member, and without those
+// that are about to crash.
+func (t *labTrial) livesWithout(n *node) bool {
+	var gone []*member
+	for _, m := range t.c.members {
+		if !m.dead && (m.node == n || t.doomed[m.node]) {
+			gone = append(gone, m)
+			m.dead = true
+		}
+	}
+	lives := t.c.majorityLives()
+	for _, m := range gone {
+		m.dead = false
+	}
+	return lives
 }
 
 // arbitrated: an arbiter says what it does.
@@ -178,12 +195,22 @@ func slowDisk(s *strike, _ *labTrial) {
 	}
 }
 
-// sameTimeouts is the fault whose rafts all draw the same timeout, from the beginning.
+// sameTimeouts is the fault that finds all rafts with the same timeout and their clocks in
+// step. What they draw from then on is random again.
 const sameTimeouts = "synchronised-timeouts"
 
-type zeros struct{}
+// zerosFirst is a source of zeros, until over is set.
+type zerosFirst struct {
+	over bool
+	then *rand.Rand
+}
 
-func (zeros) Uint64() uint64 { return 0 }
+func (z *zerosFirst) Uint64() uint64 {
+	if z.over {
+		return z.then.Uint64()
+	}
+	return 0
+}
 
 // termInflation: one member campaigns again and again, as if a leader had asked it to,
 // so that neither PreVote nor CheckQuorum are in its way.

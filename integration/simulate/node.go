@@ -105,7 +105,11 @@ func newNode(m *member) (*node, error) {
 
 // begin lets time run. Members do not tick in step.
 func (n *node) begin() {
-	n.sim.After(time.Duration(n.c.rng.Int64N(int64(n.c.cfg.heartbeat()))), n.tick)
+	phase := time.Duration(n.c.rng.Int64N(int64(n.c.cfg.heartbeat())))
+	if n.c.cfg.lab != nil && n.c.cfg.lab.Fault == sameTimeouts {
+		phase = 0
+	}
+	n.sim.After(phase, n.tick)
 	n.view()
 	n.settle()
 }

@@ -61,7 +61,7 @@ func Faults() []Fault {
 		{"chained", "the leader loses one follower, who is still heard by others", "Ng et al., Omni-Paxos, EuroSys 2023, §2; Cloudflare 2020", 3},
 		{"rotating-hub", "all links are cut but those of one member, every second another one", "Ng et al., Omni-Paxos, EuroSys 2023, generalised", 3},
 		{"slow-disk", "the leader's disk takes a hundred times as long", "Gunawi et al., Fail-Slow at Scale, FAST 2018", 1},
-		{"synchronised-timeouts", "the leader crashes, and all election timeouts are equal", "Ongaro 2014, §3.4 on why they are random", 3},
+		{"synchronised-timeouts", "the leader crashes when all election timeouts are equal and all clocks in step; what is drawn later is random", "Ongaro 2014, §3.4 on why they are random", 3},
 		{"term-inflation", "one member campaigns for ever", "etcd issues on disruptive servers; Ongaro 2014, §4.2.3", 3},
 		{"rolling-restart", "members are restarted one after the other, the leader last", "etcd's upgrade guides", 3},
 		{"asymmetric-delay", "what goes one way takes ten times as long as what comes back", "Alfatafta et al., OSDI 2020, on partial degradation", 2},
