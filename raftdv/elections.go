@@ -62,6 +62,12 @@ const (
 	// write; holdLimit is election's default.
 	suspectAfter = 50 * time.Millisecond
 	holdLimit    = 100 * time.Millisecond
+	// youth is how long after its start a member takes silence for nothing: members
+	// that start together have much to do, and no delays have been observed yet that
+	// would tell how long a silence is too long. A needless change of leader costs a
+	// proposal that is under way, whose client waits for seconds. Connections that
+	// close, and raft's own timers, count as always.
+	youth = 3 * time.Second
 	// idleBeat is how often members are heard that nobody waits for: each row of
 	// theirs wakes all the others. They are suspected after three.
 	idleBeat = 10 * suspectAfter / 3
@@ -116,12 +122,14 @@ func (e *elections) input(f func(a *election.Arbiter, now time.Duration)) (publi
 }
 
 // now is the time of an input, called with mu held. Peers whose messages wait for
-// raft are not silent: what they say next waits behind that.
+// raft are not silent: what they say next waits behind that. Neither is anybody while
+// this member is young.
 func (e *elections) now() time.Duration {
 	now := time.Since(e.t.started)
-	if e.inRaft.Load() > 0 {
+	young := now < youth && !e.t.grown
+	if young || e.inRaft.Load() > 0 {
 		for _, p := range *e.t.peers.Load() {
-			if p.inRaft.Load() > 0 {
+			if young || p.inRaft.Load() > 0 {
 				e.arbiter.Waits(now, p.member)
 			}
 		}

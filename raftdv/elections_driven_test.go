@@ -27,8 +27,10 @@ func votersOf(ids ...fabric.MemberID) func() election.Members {
 }
 
 // lonely starts member 1, whose peers 2 and 3 are played by the test.
-func lonely(t *testing.T, mode election.Mode) *node {
-	nodes := startNodes(t, nodeOptions{config: Config{Elections: mode, Members: votersOf(1, 2, 3), PreVote: true, CheckQuorum: true,
+func lonely(t *testing.T, mode election.Mode) *node { return lonelyAt(t, mode, false) }
+
+func lonelyAt(t *testing.T, mode election.Mode, young bool) *node {
+	nodes := startNodes(t, nodeOptions{young: young, config: Config{Elections: mode, Members: votersOf(1, 2, 3), PreVote: true, CheckQuorum: true,
 		Position: func() (term, lastTerm, lastIndex uint64) { return 5, 5, 10 },
 	}})
 	for id := types.ID(2); id <= 3; id++ {

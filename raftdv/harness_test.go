@@ -118,6 +118,7 @@ type nodeOptions struct {
 	tls    transport.TLSInfo
 	unix   string // path of the socket, if any
 	lookup func(context.Context, string, string) ([]netip.Addr, error)
+	young  bool // silence counts from youth on, as in the product; in tests from the start
 }
 
 // newNode listens; start starts it.
@@ -166,7 +167,7 @@ func (n *node) start(t testing.TB, o nodeOptions) {
 		n.dv = &Transport{
 			Logger: n.logger, ID: n.id, URLs: urls, ClusterID: testCluster, Raft: n.raft, Snapshotter: snapshotter, TLSInfo: o.tls,
 			ServerStats: stats.NewServerStats(name, name), LeaderStats: stats.NewLeaderStats(n.logger, name), ErrorC: n.errorC,
-			Config: o.config, lookup: o.lookup,
+			Config: o.config, lookup: o.lookup, grown: !o.young,
 		}
 		n.tr = n.dv
 	}

@@ -68,6 +68,7 @@ type Transport struct {
 	instance    []byte
 	started     time.Time
 	lookup      func(ctx context.Context, network, host string) ([]netip.Addr, error)
+	grown       bool    // tests: silence counts from the start, see youth
 	roads       []*road // in order of preference
 	rows        rowPublisher
 	streams     [classCount]atomic.Uint64 // stream sequences, by class
