@@ -150,6 +150,12 @@ bench-etcd: build ## etcd-dv against stock etcd, side by side (BENCH='--members 
 bench-failover: build ## from a leader's fault to the first write, beside stock etcd (BENCH='--fault kill,stop --trials 10')
 	@bin/raftdv bench failover $(BENCH)
 
+SPEC ?= docs/examples/three-rounds.yaml
+
+.PHONY: storm
+storm: build ## an experiment on elections, simulated: docs/storm.md (SPEC=docs/examples/cloudflare-2020.yaml STORM='--jobs 1')
+	@bin/raftdv storm $(SPEC) $(STORM)
+
 # Results of other commits are not continued: each has its file.
 SEEDS ?= 1000
 FIRST ?= 1

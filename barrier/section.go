@@ -194,6 +194,49 @@ func (s *section) valid() error {
 	return nil
 }
 
+// news reports whether s says something that others wait for, which old did not,
+// besides promises.
+func (s *section) news(old *section) bool {
+	return s.view != old.view || s.generation != old.generation || s.flags != old.flags ||
+		s.promised != old.promised || s.accepted != old.accepted || s.hears != old.hears || s.suspects != old.suspects ||
+		s.is(flagWedged) && !slices.Equal(s.received, old.received) || !slices.Equal(s.cut, old.cut) || s.beat != old.beat
+}
+
+// follows is nil if an honest life can move from old to s.
+func (s *section) follows(old *section) error {
+	falls := func(what string, s, old any) error { return fmt.Errorf("%s falls from %v to %v", what, old, s) }
+	switch {
+	case s.view.Number < old.view.Number:
+		return falls("view", s.view, old.view)
+	case s.view.Number == old.view.Number && s.view != old.view:
+		return fmt.Errorf("view %v, then %v", old.view, s.view)
+	case s.sent < old.sent:
+		return falls("sent", s.sent, old.sent)
+	case s.promise.Before(old.promise):
+		return falls("promise", s.promise, old.promise)
+	case s.barrier.Before(old.barrier):
+		return falls("barrier", s.barrier, old.barrier)
+	case s.view != old.view:
+		return nil
+	case old.promised.above(s.promised):
+		return falls("promised ballot", s.promised, old.promised)
+	case old.accepted.above(s.accepted):
+		return falls("accepted ballot", s.accepted, old.accepted)
+	case old.is(flagWedged) && !s.is(flagWedged):
+		return fmt.Errorf("wedged no more")
+	case old.is(flagWedged) && (s.sent != old.sent || s.promise != old.promise):
+		return fmt.Errorf("wedged, and stamps on")
+	case len(s.received) != len(old.received):
+		return fmt.Errorf("received of %d, then of %d", len(old.received), len(s.received))
+	}
+	for i := range s.received {
+		if s.received[i] < old.received[i] {
+			return falls("received", s.received, old.received)
+		}
+	}
+	return nil
+}
+
 const valueSameConfig = 1
 
 // appendValue appends v as the difference to the view before it, so that it
