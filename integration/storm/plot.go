@@ -66,19 +66,27 @@ func cdf(title, xLabel string, logarithmic bool, mark float64, markText string, 
 	a.draw(&b, plotTop, plotHeight-plotBottom, xLabel)
 	fmt.Fprintf(&b, `<text class="faint" transform="translate(16 %d) rotate(-90)" text-anchor="middle">share of trials</text>`, (plotHeight-plotBottom+plotTop)/2)
 	for i, c := range curves {
-		fmt.Fprintf(&b, `<path class="line s%d" d="M%.1f %.1f`, c.colour, a.at(c.points[0].X), y(0))
+		fmt.Fprintf(&b, `<path class="line s%d"%s d="M%.1f %.1f`, c.colour, dash(i), a.at(c.points[0].X), y(0))
 		for _, p := range c.points {
 			fmt.Fprintf(&b, `H%.1fV%.1f`, a.at(p.X), y(p.Share))
 		}
 		fmt.Fprintf(&b, `H%d"/>`, plotWidth-plotRight)
 		ly := plotTop + 10 + 20*i
-		fmt.Fprintf(&b, `<path class="line s%d" d="M%d %dh22"/><text x="%d" y="%d">%s</text>`, c.colour, plotWidth-plotRight+14, ly, plotWidth-plotRight+42, ly+4, html.EscapeString(c.name))
+		fmt.Fprintf(&b, `<path class="line s%d"%s d="M%d %dh22"/><text x="%d" y="%d">%s</text>`, c.colour, dash(i), plotWidth-plotRight+14, ly, plotWidth-plotRight+42, ly+4, html.EscapeString(c.name))
 	}
 	if !math.IsNaN(mark) {
-		fmt.Fprintf(&b, `<path class="mark" d="M%.1f %dV%d"/><text x="%.1f" y="%d">%s</text>`, a.at(mark), plotTop, plotHeight-plotBottom, a.at(mark)+5, plotTop+12, html.EscapeString(markText))
+		fmt.Fprintf(&b, `<path class="mark" d="M%.1f %dV%d"/><text x="%.1f" y="%d" text-anchor="end">%s</text>`, a.at(mark), plotTop, plotHeight-plotBottom, a.at(mark)-5, plotHeight-plotBottom-8, html.EscapeString(markText))
 	}
 	b.WriteString("</svg>\n")
 	return []byte(b.String())
+}
+
+// dash is how the i-th curve is drawn: one that lies on another one does not hide it.
+func dash(i int) string {
+	if i == 0 {
+		return ""
+	}
+	return fmt.Sprintf(` stroke-dasharray="%s"`, [...]string{"9 4", "3 3", "9 3 3 3"}[(i-1)%3])
 }
 
 // bar is a median with its interval.
@@ -180,9 +188,17 @@ func (a *axis) at(x float64) float64 {
 
 func (a *axis) draw(b *strings.Builder, top, bottom int, label string) {
 	for _, t := range a.ticks {
-		fmt.Fprintf(b, `<path class="grid" d="M%.1f %dV%d"/><text class="faint" x="%.1f" y="%d" text-anchor="middle">%s</text>`, a.at(t), top, bottom, a.at(t), bottom+18, strconv.FormatFloat(coarse(t), 'g', 4, 64))
+		fmt.Fprintf(b, `<path class="grid" d="M%.1f %dV%d"/><text class="faint" x="%.1f" y="%d" text-anchor="middle">%s</text>`, a.at(t), top, bottom, a.at(t), bottom+18, tick(t))
 	}
 	fmt.Fprintf(b, `<path class="axis" d="M%.1f %dH%.1f"/><text class="faint" x="%.1f" y="%d" text-anchor="middle">%s</text>`, a.from, bottom, a.to, (a.from+a.to)/2, bottom+38, html.EscapeString(label))
+}
+
+// tick writes a number below an axis.
+func tick(x float64) string {
+	if y := math.Abs(x); y >= 1e-3 && y < 1e6 {
+		return strconv.FormatFloat(coarse(x), 'f', -1, 64)
+	}
+	return strconv.FormatFloat(coarse(x), 'g', 4, 64)
 }
 
 // A Plot is a drawing of a run, with the name of its file.

@@ -177,3 +177,11 @@ type tryFunc func(uint64) (Result, error)
 
 func (f tryFunc) Try(i uint64) (Result, error) { return f(i) }
 func (f tryFunc) Close() error                 { return nil }
+
+func TestTick(t *testing.T) {
+	for x, want := range map[float64]string{0: "0", 10000: "10000", 0.25: "0.25", 2.5: "2.5", 2e7: "2e+07", 0.3: "0.3", 5e-05: "5e-05", 1.2000000000000002: "1.2"} {
+		if got := tick(x); got != want {
+			t.Errorf("%v: %q, want %q", x, got, want)
+		}
+	}
+}
