@@ -21,7 +21,7 @@ type Tree struct {
 // ignored mirrors .gitignore.
 func ignored(name string, dir bool) bool {
 	if dir {
-		return name == ".git" || name == ".build" || name == "bin"
+		return name == ".git" || name == ".build" || name == "bin" || name == "runs"
 	}
 	return strings.HasSuffix(name, ".test") || strings.HasSuffix(name, ".prof")
 }

@@ -105,7 +105,7 @@ func (t template) check() error {
 // parts: a job whose pods take a part each of an experiment has as many as there are.
 func parts(j *batchv1.Job) error {
 	if p := j.Spec.Template.Spec.RestartPolicy; p != corev1.RestartPolicyNever && p != corev1.RestartPolicyOnFailure {
-		return fmt.Errorf("Job %s: restartPolicy %q: a job has Never or OnFailure", j.Name, p)
+		return fmt.Errorf("job %s: restartPolicy %q: a job has Never or OnFailure", j.Name, p)
 	}
 	for _, c := range j.Spec.Template.Spec.Containers {
 		for _, arg := range append(c.Command, c.Args...) {
@@ -114,10 +114,10 @@ func parts(j *batchv1.Job) error {
 				continue
 			}
 			if m := j.Spec.CompletionMode; m == nil || *m != batchv1.IndexedCompletion {
-				return fmt.Errorf("Job %s: %s needs completionMode: Indexed", j.Name, arg)
+				return fmt.Errorf("job %s: %s needs completionMode: Indexed", j.Name, arg)
 			}
 			if j.Spec.Completions == nil || fmt.Sprint(*j.Spec.Completions) != n {
-				return fmt.Errorf("Job %s: %s, and completions are not %s: some part would be missing", j.Name, arg, n)
+				return fmt.Errorf("job %s: %s, and completions are not %s: some part would be missing", j.Name, arg, n)
 			}
 		}
 	}
