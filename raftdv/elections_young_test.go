@@ -36,9 +36,6 @@ func TestYoung(t *testing.T) {
 			}
 			continue
 		}
-		for n.suspects(2) { // it was not heard at all before
-			time.Sleep(time.Millisecond)
-		}
 		for time.Since(n.dv.started) < youth-100*time.Millisecond {
 			if n.suspects(2) && time.Since(n.dv.started) < youth {
 				t.Fatalf("suspected %v after the start", time.Since(n.dv.started))

@@ -18,6 +18,7 @@ const exitInterrupted = 130
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	context.AfterFunc(ctx, stop) // a second signal ends it at once
 	err := newRootCmd().ExecuteContext(ctx)
 	interrupted := ctx.Err() != nil
 	stop()

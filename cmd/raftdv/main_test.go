@@ -45,14 +45,26 @@ func runRaftdv(t *testing.T, dir string, args ...string) ended {
 
 func end(t *testing.T, cmd *exec.Cmd) ended {
 	t.Helper()
+	return begin(t, cmd)()
+}
+
+// begin starts a process; what it returns waits for its end.
+func begin(t *testing.T, cmd *exec.Cmd) (wait func() ended) {
+	t.Helper()
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		return ended{exit.ExitCode(), out.String(), errs.String()}
-	}
-	if err != nil {
+	if err := cmd.Start(); err != nil {
 		t.Fatalf("%s: %v", strings.Join(cmd.Args, " "), err)
 	}
-	return ended{0, out.String(), errs.String()}
+	return func() ended {
+		t.Helper()
+		err := cmd.Wait()
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+			return ended{exit.ExitCode(), out.String(), errs.String()}
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", strings.Join(cmd.Args, " "), err)
+		}
+		return ended{0, out.String(), errs.String()}
+	}
 }

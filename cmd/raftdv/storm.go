@@ -106,6 +106,9 @@ func (o *stormOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return exitError{exitBadSpec, err}
 	}
+	if o.jobs < 1 {
+		return exitError{exitBadSpec, fmt.Errorf("--jobs=%d: use 1 or more", o.jobs)}
+	}
 	if err := o.prepare(cmd, s); err != nil {
 		return err
 	}

@@ -77,13 +77,12 @@ func TestStormExitCodes(t *testing.T) {
 	// Somebody ends it: 3, too.
 	spec := stormSpec(t, dir, 5000, holds)
 	cmd := raftdvCommand(t, dir, "storm", spec, "--dir="+filepath.Join(dir, "ended"))
-	ended := make(chan ended)
-	go func() { ended <- end(t, cmd) }()
+	wait := begin(t, cmd)
 	awaitLines(t, filepath.Join(dir, "ended"), 3)
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	if e := <-ended; e.code != 3 || !strings.Contains(e.stderr, "run the same command to go on") {
+	if e := wait(); e.code != 3 || !strings.Contains(e.stderr, "run the same command to go on") {
 		t.Errorf("interrupted: %+v", e)
 	}
 }
@@ -106,28 +105,27 @@ func awaitLines(t *testing.T, dir string, n int) {
 // the results of one that nobody disturbs, byte by byte.
 func TestStormIdentical(t *testing.T) {
 	dir := t.TempDir()
-	spec := stormSpec(t, dir, 60, holds)
+	spec := stormSpec(t, dir, 25, holds)
 	at := func(name string) string { return filepath.Join(dir, name) }
 	if e := runRaftdv(t, dir, "storm", spec, "--dir="+at("whole")); e.code != 0 {
 		t.Fatalf("%+v", e)
 	}
 	want := stormResults(t, at("whole"))
-	if n := strings.Count(want, "\n"); n != 241 {
+	if n := strings.Count(want, "\n"); n != 101 {
 		t.Fatalf("%d lines", n)
 	}
 	for i := range 3 {
 		cmd := raftdvCommand(t, dir, "storm", spec, "--dir="+at("killed"), "--jobs=3")
-		ended := make(chan ended)
-		go func() { ended <- end(t, cmd) }()
-		awaitLines(t, at("killed"), 40*(i+1))
+		wait := begin(t, cmd)
+		awaitLines(t, at("killed"), 15*(i+1))
 		if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		if e := <-ended; e.code != -1 {
+		if e := wait(); e.code != -1 {
 			t.Fatalf("it was not killed: %+v", e)
 		}
 	}
-	if strings.Count(stormResults(t, at("killed")), "\n") >= 241 {
+	if strings.Count(stormResults(t, at("killed")), "\n") >= 101 {
 		t.Error("it ended before it was killed")
 	}
 	if e := runRaftdv(t, dir, "storm", spec, "--dir="+at("killed")); e.code != 0 || stormResults(t, at("killed")) != want {

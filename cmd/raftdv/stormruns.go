@@ -21,20 +21,8 @@ func newStormMergeCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "merge --dir=WHOLE PART...", Short: "Make one run of all its shards", Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, m, err := storm.Load(args[0])
+			s, err := storm.MergeAll(dir, args)
 			if err != nil {
-				return exitError{exitIncomplete, err}
-			}
-			for _, part := range args[1:] {
-				o, n, err := storm.Load(part)
-				if err == nil && (string(o.Text) != string(s.Text) || n.Version != m.Version || n.Real != m.Real || n.Seeds != m.Seeds) {
-					err = fmt.Errorf("%s and %s are of different specifications, seeds or versions, or only one is of real processes", args[0], part)
-				}
-				if err != nil {
-					return exitError{exitIncomplete, err}
-				}
-			}
-			if err := errors.Join(s.Create(dir, storm.Shard{}), s.Merge(dir, args)); err != nil {
 				return exitError{exitIncomplete, err}
 			}
 			return reportStorm(cmd.OutOrStdout(), s, dir)
@@ -81,12 +69,14 @@ func reportStorm(out io.Writer, s *storm.Spec, dir string) error {
 		return exitError{exitIncomplete, err}
 	}
 	if err := errors.Join(sum.Write(out), sum.Report(dir, os.Args[0])); err != nil {
-		return err
+		return exitError{exitIncomplete, err}
 	}
 	fmt.Fprintf(out, "%s\n", filepath.Join(dir, storm.ReportFile))
 	switch {
 	case partial:
 		return exitError{exitIncomplete, fmt.Errorf("%d of %d trials have results", sum.Trials, s.Trials())}
+	case !sum.Measured():
+		return exitError{exitIncomplete, errors.New("nothing of what was expected can be measured with real processes: expect something else of them, or nothing")}
 	case !sum.Holds():
 		return exitError{exitViolated, errors.New("not all that was expected holds")}
 	}

@@ -30,7 +30,8 @@ type Port struct {
 	touched     []touch      // by the Send that runs
 	accepted    []*packetRun // by the Send that runs, with a Medium
 	nic         nic
-	hostFree    int64 // Medium.ReceiveCost: until when the host handles frames
+	wire        uint64 // see WireBytes
+	hostFree    int64  // Medium.ReceiveCost: until when the host handles frames
 }
 
 // touch is a run of frames that one Send adds to one lane of one link.
@@ -109,6 +110,10 @@ func (p *Port) Close() error {
 func (p *Port) die() {
 	p.dead, p.paused, p.held, p.nic = true, false, nil, nic{}
 }
+
+// WireBytes is what this port has put on the wire: frames, rows and acknowledgements,
+// with 32 bytes for what comes before each, those that were sent again or lost included.
+func (p *Port) WireBytes() uint64 { return p.wire }
 
 // Stats implements [fabric.StatsReporter].
 func (p *Port) Stats(dst []fabric.LinkStats) []fabric.LinkStats {

@@ -160,6 +160,7 @@ func (n *Network) packet(l *link, ev event) { n.launch(l, ev, n.now, 1) }
 // happens to one of them happens to all.
 func (n *Network) launch(l *link, ev event, at int64, packets int) {
 	f := l.faults
+	l.from.wire += n.weight(&ev)
 	if n.isCut(l.from, l.to) || f.Loss > 0 && n.rng.Float64() < anyOf(f.Loss, packets) {
 		return
 	}
@@ -170,6 +171,20 @@ func (n *Network) launch(l *link, ev event, at int64, packets int) {
 		ev.corrupt = true
 	}
 	*n.q.push(n.arrival(l, &ev, at)) = ev
+}
+
+// weight is what an event is on the wire, in bytes: frames and rows with what comes
+// before them, and that alone for everything else.
+func (n *Network) weight(ev *event) (bytes uint64) {
+	switch ev.kind {
+	case evFrames:
+		for seq := ev.lo; seq < ev.hi; seq++ {
+			bytes += uint64(ev.link.lanes[ev.lane].at(seq).weight)
+		}
+	case evRow:
+		bytes = uint64(len(ev.row.Sections)) + frameOverhead
+	}
+	return max(bytes, frameOverhead)
 }
 
 // arrival draws when something arrives that leaves at an instant.

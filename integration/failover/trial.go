@@ -24,6 +24,8 @@ const (
 	// further one does not begin.
 	openTimeout = 2 * time.Second
 	maxOpen     = 256
+	// lookTries is how often the leader is asked for before the fault.
+	lookTries = 50
 	// maxRate and maxTrial bound a trial's load and length, maxTrialMembers its cluster.
 	maxRate         = 10_000
 	maxTrial        = 10 * time.Minute
@@ -83,7 +85,7 @@ var trialFaults = map[string]struct {
 	"quorum-loss":              {true, 3, steps("quorum-loss")},
 	"constrained":              {true, 3, steps("constrained")},
 	"chained":                  {true, 3, steps("leader-follower")},
-	"rotating-hub":             {true, 3, steps("rotating-hub")},
+	"rotating-hub":             {true, 3, rotateHub},
 }
 
 // TrialFaults are the names of all of them.
@@ -146,7 +148,6 @@ func RunTrial(ctx context.Context, cfg TrialConfig) (r TrialResult, err error) {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, t.side.close()) }()
-	t.index = slices.Index(t.side.cluster.Members(), t.side.view.leader)
 	if r, err = t.measure(ctx); err != nil {
 		return r, err
 	}
@@ -181,6 +182,9 @@ func (t *realTrial) measure(ctx context.Context) (r TrialResult, err error) {
 	if written == before && t.WarmUp > 0 {
 		return r, errors.New("no write was acknowledged before the fault: the cluster does not work")
 	}
+	if err := t.look(ctx); err != nil {
+		return r, err
+	}
 	w := newWatcher(t.side)
 	struck := time.Now()
 	g.start(struck)
@@ -196,6 +200,23 @@ func (t *realTrial) measure(ctx context.Context) (r TrialResult, err error) {
 	err = context.Cause(ctx)
 	cancel()
 	return r, errors.Join(err, <-inflicted)
+}
+
+// look takes who leads now: it may have changed since the cluster settled.
+func (t *realTrial) look(ctx context.Context) error {
+	members := t.side.cluster.Members()
+	for range lookTries {
+		answers := t.side.statuses(ctx, members)
+		term, _ := maxTerm(answers)
+		for i, st := range answers {
+			if st != nil && st.RaftTerm == term && st.Leader == st.Header.MemberId {
+				t.index, t.side.view = i, view{members[i], term}
+				return nil
+			}
+		}
+		pause(ctx, pollEvery)
+	}
+	return errors.New("nobody led before the fault: the cluster does not work, or this machine is too busy")
 }
 
 // load begins writes at random times at random members.
@@ -314,6 +335,18 @@ func steps(name string) func(context.Context, *realTrial) error {
 		}
 		return nil
 	}
+}
+
+// rotateHub: all links are cut but those of one member, every second of another.
+func rotateHub(ctx context.Context, t *realTrial) error {
+	order := append(t.rest(), t.index)
+	for k := 0; ctx.Err() == nil; k++ {
+		if err := t.links.only(starOf(order[k%len(order)], t.Members)); err != nil {
+			return err
+		}
+		pause(ctx, time.Second)
+	}
+	return nil
 }
 
 // rejoin: a follower is cut off for three election timeouts, then comes back.

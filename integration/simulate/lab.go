@@ -49,7 +49,7 @@ type LabResult struct {
 	Unavailable       time.Duration // without an acknowledged write, at the longest
 	Acked             int
 	Messages          int    // that rafts sent
-	Bytes             uint64 // on the network
+	Bytes             uint64 // on the network: frames, rows, acknowledgements
 	// Led: somebody leads in the end.
 	Led      bool
 	Failures []Failure
@@ -152,9 +152,9 @@ type labTrial struct {
 	first    uint64        // the highest at the strike
 	asked    map[ballot]bool
 	begun    map[ballot]bool
-	before   struct{ messages, acked int } // at the strike
-	bytes    uint64                        // of incarnations that ended, and less what there was at the strike
-	victims  int                           // that may still crash
+	before   struct{ messages int } // at the strike
+	bytes    uint64                 // of incarnations that ended, and less what there was at the strike
+	victims  int                    // that may still crash
 	timeouts *zerosFirst
 	doomed   map[*node]bool // that are about to
 	phase    labPhase       // at which they do
@@ -274,18 +274,14 @@ func (t *labTrial) sent() (n uint64) {
 		if m.dead {
 			continue
 		}
-		for _, p := range m.node.sim.Stats(nil) {
-			n += p.BytesSent
-		}
+		n += m.node.sim.WireBytes()
 	}
 	return n
 }
 
 // killed: a member's life ends.
 func (t *labTrial) killed(m *member) {
-	for _, p := range m.node.sim.Stats(nil) {
-		t.bytes += p.BytesSent
-	}
+	t.bytes += m.node.sim.WireBytes()
 }
 
 // emitted: raft hands out a message.

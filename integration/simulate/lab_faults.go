@@ -40,7 +40,7 @@ var labFaults = map[string]func(s *strike, t *labTrial){
 	"crash-at-nomination":      func(s *strike, t *labTrial) { t.crashes(s, phaseNomination) },
 	"crash-at-campaign":        func(s *strike, t *labTrial) { t.crashes(s, phaseCampaign) },
 	"crash-at-victory":         func(s *strike, t *labTrial) { t.crashes(s, phaseVictory) },
-	"simultaneous-start":       simultaneousStart,
+	togetherAgain:              simultaneousStart,
 	"rejoin-higher-term":       rejoinHigherTerm,
 	"flapping-after-isolation": flappingAfterIsolation,
 	"simplex-leader":           func(s *strike, _ *labTrial) { deafLeader(s) },
@@ -137,6 +137,9 @@ func (s *strike) restart(m *member) {
 	}
 }
 
+// togetherAgain is the fault after which all clocks are in step.
+const togetherAgain = "simultaneous-start"
+
 // simultaneousStart: all stop, and start again at the same moment.
 func simultaneousStart(s *strike, _ *labTrial) {
 	all := s.alive()
@@ -148,7 +151,8 @@ func simultaneousStart(s *strike, _ *labTrial) {
 	})
 }
 
-// rejoinHigherTerm: a follower is cut off for two election timeouts, then comes back.
+// rejoinHigherTerm: a follower is cut off for three election timeouts, then comes back;
+// without PreVote its term has risen meanwhile.
 func rejoinHigherTerm(s *strike, t *labTrial) {
 	ms := s.shuffled()
 	away := ms[len(ms)-1]
@@ -212,8 +216,8 @@ func (z *zerosFirst) Uint64() uint64 {
 	return 0
 }
 
-// termInflation: one member campaigns again and again, as if a leader had asked it to,
-// so that neither PreVote nor CheckQuorum are in its way.
+// termInflation: one member campaigns again and again while it does not lead, as if a
+// leader had asked it to, so that neither PreVote nor CheckQuorum are in its way.
 func termInflation(s *strike, t *labTrial) {
 	ms := s.shuffled()
 	m := ms[len(ms)-1]
@@ -244,11 +248,11 @@ func rollingRestart(s *strike, t *labTrial) {
 	}
 }
 
-// asymmetricDelay: what the leader sends takes ten times as long.
-func asymmetricDelay(s *strike, _ *labTrial) {
+// asymmetricDelay: what the leader sends takes ten times as long, and half a heartbeat.
+func asymmetricDelay(s *strike, t *labTrial) {
 	ms := s.shuffled()
 	f := s.c.base
-	f.Delay, f.Jitter = 10*f.Delay, 10*f.Jitter
+	f.Delay, f.Jitter = 10*f.Delay+t.Heartbeat/2, 10*f.Jitter
 	for _, m := range ms[1:] {
 		if err := s.c.net.SetLink(ms[0].id, m.id, f); err != nil {
 			s.c.fail("raft", "%v", err)

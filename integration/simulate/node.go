@@ -106,8 +106,8 @@ func newNode(m *member) (*node, error) {
 // begin lets time run. Members do not tick in step.
 func (n *node) begin() {
 	phase := time.Duration(n.c.rng.Int64N(int64(n.c.cfg.heartbeat())))
-	if n.c.cfg.lab != nil && n.c.cfg.lab.Fault == sameTimeouts {
-		phase = 0
+	if t := n.c.trial; t != nil && (t.Fault == sameTimeouts || t.Fault == togetherAgain && t.struck) {
+		phase = 0 // clocks in step
 	}
 	n.sim.After(phase, n.tick)
 	n.view()

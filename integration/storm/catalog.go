@@ -47,13 +47,13 @@ func Faults() []Fault {
 	return []Fault{
 		{"none", "nothing", "the baseline of all others", 1},
 		{"crash-leader", "the leader's machine crashes; with crashes of 2 and more, so does whoever is about to lead, at a phase that the seed draws", "Ongaro and Ousterhout, In Search of an Understandable Consensus Algorithm, USENIX ATC 2014, §9.3", 3},
-		{"crash-at-suspicion", "whoever first suspects the crashed leader crashes then", "the phases of an election, docs/elections.md", 3},
-		{"crash-at-endorsement", "a nominee crashes when it is endorsed", "the phases of an election, docs/elections.md", 3},
-		{"crash-at-nomination", "a nominee crashes when it learns that it is", "the phases of an election, docs/elections.md", 3},
-		{"crash-at-campaign", "a nominee crashes when it asks for votes", "the phases of an election, docs/elections.md", 3},
-		{"crash-at-victory", "a nominee crashes when it has won", "the phases of an election, docs/elections.md", 3},
+		{"crash-at-suspicion", "the leader crashes; whoever first suspects it crashes then", "the phases of an election, docs/elections.md", 3},
+		{"crash-at-endorsement", "the leader crashes; a nominee does when it is endorsed", "the phases of an election, docs/elections.md", 3},
+		{"crash-at-nomination", "the leader crashes; a nominee does when it learns that it is one", "the phases of an election, docs/elections.md", 3},
+		{"crash-at-campaign", "the leader crashes; a nominee does when it asks for votes", "the phases of an election, docs/elections.md", 3},
+		{"crash-at-victory", "the leader crashes; a nominee does when it has won", "the phases of an election, docs/elections.md", 3},
 		{"simultaneous-start", "all members start at the same moment, their clocks in step", "Ongaro, Consensus: Bridging Theory and Practice, 2014, §3.4 on split votes", 1},
-		{"rejoin-higher-term", "a member that was cut off comes back with a term that rose meanwhile", "Ongaro 2014, §9.6; what PreVote is for", 3},
+		{"rejoin-higher-term", "a follower that was cut off for three election timeouts comes back; without PreVote its term rose meanwhile", "Ongaro 2014, §9.6; what PreVote is for", 3},
 		{"flapping-after-isolation", "the leader was cut off; its links come and go afterwards", "Cloudflare, A Byzantine failure in the real world, 2020-11-27", 3},
 		{"simplex-leader", "the leader is heard and hears nobody", "Alfatafta et al., Toward a Generic Fault Tolerance Technique for Partial Network Partitioning, OSDI 2020", 3},
 		{"quorum-loss", "all links are cut but those of one follower", "Ng et al., Omni-Paxos, EuroSys 2023, §2", 3},
@@ -62,9 +62,9 @@ func Faults() []Fault {
 		{"rotating-hub", "all links are cut but those of one member, every second another one", "Ng et al., Omni-Paxos, EuroSys 2023, generalised", 3},
 		{"slow-disk", "the leader's disk takes a hundred times as long", "Gunawi et al., Fail-Slow at Scale, FAST 2018", 1},
 		{"synchronised-timeouts", "the leader crashes when all election timeouts are equal and all clocks in step; what is drawn later is random", "Ongaro 2014, §3.4 on why they are random", 3},
-		{"term-inflation", "one member campaigns for ever", "etcd issues on disruptive servers; Ongaro 2014, §4.2.3", 3},
+		{"term-inflation", "one member campaigns again and again, whoever leads, until it leads itself; PreVote and leases do not count for it", "etcd issues on disruptive servers; Ongaro 2014, §4.2.3", 3},
 		{"rolling-restart", "members are restarted one after the other, the leader last", "etcd's upgrade guides", 3},
-		{"asymmetric-delay", "what goes one way takes ten times as long as what comes back", "Alfatafta et al., OSDI 2020, on partial degradation", 2},
+		{"asymmetric-delay", "what the leader sends takes ten times as long, and half a heartbeat more, what it is sent does not", "Alfatafta et al., OSDI 2020, on partial degradation", 2},
 	}
 }
 

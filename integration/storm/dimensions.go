@@ -34,7 +34,7 @@ var dimensions = []dimension{
 	{name: "members", usual: "3", about: "voters", whole: &[2]int{1, MaxMembers}},
 	{name: "link", usual: "ethernet", about: "model of the network (docs/link-models.md)", names: linkNames},
 	{name: "fault", usual: "crash-leader", about: "what goes wrong", names: FaultNames},
-	{name: "crashes", usual: "1", about: "members that crash one after the other, where the fault crashes nominees; those that would leave no majority do not", whole: &[2]int{0, MaxMembers / 2}},
+	{name: "crashes", usual: "1", about: "members that crash one after the other, the leader first, where the fault crashes several; those that would leave no majority do not", whole: &[2]int{0, MaxMembers / 2}},
 	{name: "loss", usual: "0", about: "share of packets that are lost", share: &[2]float64{0, 0.5}},
 	{name: "skew", usual: "0", about: "entries by which half of the followers lag when the fault strikes", whole: &[2]int{0, 1000}},
 	{name: "heartbeat", usual: "100ms", about: "raft's heartbeat interval, a tick", duration: &[2]time.Duration{time.Millisecond, time.Second}},

@@ -28,8 +28,8 @@ var metrics = []metric{
 	{name: "unavailable", about: "the longest time without an acknowledged write, from the fault on", unit: "ms", time: true},
 	{name: "ops", about: "acknowledged writes in a second, from the fault on", unit: "1/s"},
 	{name: "messages_per_op", about: "messages that rafts sent for each acknowledged write", unit: "messages"},
-	{name: "bytes_per_op", about: "bytes on the network for each acknowledged write", unit: "B"},
-	{name: "failed", about: "1 if the trial broke an invariant, or nobody led in the end; else 0", unit: "trials"},
+	{name: "bytes_per_op", about: "bytes on the network for each acknowledged write: frames, rows and acknowledgements, without what packets add", unit: "B"},
+	{name: "failed", about: "1 if the trial broke an invariant while it ran, or nobody led in the end; else 0. What can only be seen when a network has come to rest is for raftdv sim", unit: "trials"},
 }
 
 func metricNames() (names []string) {

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/raftdv/dv/integration/bench"
 )
@@ -27,6 +29,8 @@ type Meta struct {
 	// Real: with real processes, so many Seeds for each cell.
 	Real  bool   `json:"real,omitempty"`
 	Seeds uint64 `json:"seeds,omitempty"`
+	// CPU is the processor's name, of several machines all of them.
+	CPU string `json:"cpu,omitempty"`
 
 	bench.Origin
 }
@@ -38,7 +42,11 @@ func (s *Spec) Create(dir string, h Shard) error {
 	if h == (Shard{}) {
 		h = Shard{1, 1}
 	}
-	meta := Meta{Spec: filepath.Base(s.File), Trials: s.Trials(), Shard: h, Origin: bench.Here()}
+	return s.create(dir, h, bench.Here(), processor())
+}
+
+func (s *Spec) create(dir string, h Shard, from bench.Origin, cpu string) error {
+	meta := Meta{Spec: filepath.Base(s.File), Trials: s.Trials(), Shard: h, CPU: cpu, Origin: from}
 	if s.Real {
 		meta.Real, meta.Seeds = true, s.Seeds
 	}
@@ -82,6 +90,17 @@ func (m *Meta) kind() string {
 	return "the simulator"
 }
 
+// processor is its name, "" where the system does not say.
+func processor() string {
+	text, _ := os.ReadFile("/proc/cpuinfo")
+	for line := range strings.Lines(string(text)) {
+		if name, value, _ := strings.Cut(line, ":"); strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
 // ReadMeta says what a folder is of.
 func ReadMeta(dir string) (m Meta, err error) {
 	b, err := os.ReadFile(filepath.Join(dir, runFile))
@@ -108,6 +127,39 @@ func Load(dir string) (*Spec, Meta, error) {
 		_, err = s.ForReal(m.Seeds)
 	}
 	return s, m, err
+}
+
+// MergeAll makes one run, in dir, of the shards in several folders, which have to be of one
+// specification and version. It keeps what those say of where they come from.
+func MergeAll(dir string, parts []string) (*Spec, error) {
+	if len(parts) == 0 {
+		return nil, errNoParts
+	}
+	s, m, err := Load(parts[0])
+	if err != nil {
+		return nil, err
+	}
+	machines, cpus := []string{m.Machine}, []string{m.CPU}
+	for _, part := range parts[1:] {
+		o, n, err := Load(part)
+		if err == nil && (string(o.Text) != string(s.Text) || n.Version != m.Version || n.Real != m.Real || n.Seeds != m.Seeds) {
+			err = fmt.Errorf("%s and %s are of different specifications, seeds or versions, or only one is of real processes", parts[0], part)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(machines, n.Machine) {
+			machines = append(machines, n.Machine)
+		}
+		if !slices.Contains(cpus, n.CPU) {
+			cpus = append(cpus, n.CPU)
+		}
+	}
+	m.Machine = strings.Join(machines, "; ")
+	if err := s.create(dir, Shard{1, 1}, m.Origin, strings.Join(cpus, "; ")); err != nil {
+		return nil, err
+	}
+	return s, s.Merge(dir, parts)
 }
 
 // SpecPath is where a run's folder has its specification.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	yaml "go.yaml.in/yaml/v3"
@@ -41,7 +42,11 @@ func (p *parser) matrix(root *yaml.Node) {
 			c.values[d] = values[d][rest%len(values[d])]
 			rest /= len(values[d])
 		}
-		if !slices.ContainsFunc(out, func(x exclusion) bool { return x.takes(&c) }) {
+		taken := false
+		for k := range out { // all of them: each is to know that it is of use
+			taken = out[k].takes(&c) || taken
+		}
+		if !taken {
 			p.spec.Cells = append(p.spec.Cells, c)
 		}
 	}
@@ -132,6 +137,9 @@ func (p *parser) sound(root, m *yaml.Node, out []exclusion) {
 	for i := range p.spec.Cells {
 		c := &p.spec.Cells[i]
 		members, _ := strconv.Atoi(c.Value("members"))
+		if f := c.Value("fault"); strings.HasPrefix(f, "crash-at-") && c.int("crashes") < 2 {
+			say("crashes", f+" crashes somebody after the leader: use crashes of 2 and more, or exclude the combination")
+		}
 		if f := faultOf(c.Value("fault")); members < f.Least {
 			say("fault", fmt.Sprintf("%s needs %d members, and a cell has %d: exclude the combination", f.Name, f.Least, members))
 		}

@@ -12,11 +12,13 @@ import (
 	"strings"
 )
 
+var errNoParts = errors.New("there is nothing to merge: name the folders of the shards")
+
 // Merge makes one run of the shards of a run, each in a folder of its own. All have to be
 // there, and complete; else nothing is left but what was there.
 func (s *Spec) Merge(dir string, shards []string) (err error) {
 	if len(shards) == 0 {
-		return errors.New("there is nothing to merge: name the folders of the shards")
+		return errNoParts
 	}
 	readers := make([]*rows, len(shards))
 	for i, d := range shards {
@@ -26,6 +28,11 @@ func (s *Spec) Merge(dir string, shards []string) (err error) {
 		defer readers[i].close()
 	}
 	heads := make([]*Result, len(shards))
+	unlock, err := lock(dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	whole := filepath.Join(dir, resultsFile)
 	if _, err := os.Stat(whole); err == nil {
 		return fmt.Errorf("%s is there: name another folder, or remove it", whole)

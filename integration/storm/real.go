@@ -28,11 +28,14 @@ var realTransports = map[string]struct {
 	"dv-no-relays":  {failover.DVSide, []string{"--dv-views=on", "--dv-relays=off"}},
 }
 
-// maxRealMembers bounds clusters of processes on one machine.
-const maxRealMembers = 9
+// maxRealMembers bounds clusters of processes on one machine, maxReal a trial with them.
+const (
+	maxRealMembers = 9
+	maxReal        = 10 * time.Minute
+)
 
 // unreal says why a cell is not for real processes, by dimension; "": it is.
-func (c *Cell) unreal() string {
+func (s *Spec) unreal(c *Cell) string {
 	switch {
 	case !slices.Contains(realNames(), c.Value("transport")):
 		return "transport=" + c.Value("transport")
@@ -46,6 +49,10 @@ func (c *Cell) unreal() string {
 		return "loss=" + c.Value("loss")
 	case c.int("skew") != 0:
 		return "skew=" + c.Value("skew")
+	case s.Duration+s.WarmUp > maxReal:
+		return fmt.Sprintf("warm_up and duration of more than %v", maxReal)
+	case s.ofCell(c).Heartbeat%time.Millisecond != 0 || s.ofCell(c).Election%time.Millisecond != 0:
+		return fmt.Sprintf("timers that are no whole milliseconds (%s with heartbeat=%s election=%s)", c.Value("transport"), c.Value("heartbeat"), c.Value("election"))
 	case !c.bool("checkquorum"):
 		return "checkquorum=false (etcd has it always)"
 	}
@@ -72,7 +79,7 @@ func (s *Spec) ForReal(seeds uint64) (left []string, err error) {
 	seen := map[string]bool{}
 	for i := range s.Cells {
 		c := &s.Cells[i]
-		why := c.unreal()
+		why := s.unreal(c)
 		values := slices.Clone(c.values)
 		values[dimensionIndex("link")] = ""
 		if key := strings.Join(values, " "); why == "" && seen[key] {
@@ -84,6 +91,9 @@ func (s *Spec) ForReal(seeds uint64) (left []string, err error) {
 		if why != "" && !slices.Contains(left, why) {
 			left = append(left, why)
 		}
+	}
+	if s.Size != defaultSize {
+		left = append(left, fmt.Sprintf("workload.size=%d (writes have some 30 bytes)", s.Size))
 	}
 	if len(cells) == 0 {
 		return left, fmt.Errorf("%w: left out are %s", ErrUnreal, strings.Join(left, ", "))
@@ -114,11 +124,18 @@ func (t *realTrier) Close() error { return nil }
 // real is a trial as processes run it.
 func (s *Spec) real(trial uint64, programs failover.Programs) failover.TrialConfig {
 	c, seed := s.trial(trial)
+	cfg := s.ofCell(c)
+	cfg.Programs, cfg.Seed = programs, seed
+	return cfg
+}
+
+// ofCell is what all trials of a cell have in common.
+func (s *Spec) ofCell(c *Cell) failover.TrialConfig {
 	transport := realTransports[c.Value("transport")]
 	cfg := failover.TrialConfig{
-		Programs: programs, Side: transport.side, Args: transport.args, Members: c.int("members"), Fault: c.Value("fault"),
+		Side: transport.side, Args: transport.args, Members: c.int("members"), Fault: c.Value("fault"),
 		Heartbeat: c.time("heartbeat"), Election: c.time("election"), PreVote: c.bool("prevote"),
-		WarmUp: s.WarmUp, Duration: s.Duration, Rate: s.Rate, Seed: seed,
+		WarmUp: s.WarmUp, Duration: s.Duration, Rate: s.Rate,
 	}
 	if transportOf(c.Value("transport")).LAN {
 		cfg.Heartbeat, cfg.Election = cfg.Heartbeat/lanFactor, cfg.Election/lanFactor

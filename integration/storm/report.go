@@ -120,7 +120,7 @@ func (sum *Summary) replays(dir, tool string) error {
 	}
 	var b bytes.Buffer
 	for i := range sum.Spec.Trials() {
-		fmt.Fprintf(&b, "%s storm replay %s %d\n", tool, dir, i)
+		fmt.Fprintf(&b, "%s storm replay %q %d\n", tool, dir, i)
 		if b.Len() > 1<<20 {
 			if _, err := b.WriteTo(f); err != nil {
 				return errors.Join(err, f.Close())

@@ -80,6 +80,11 @@ func (s *Spec) Run(ctx context.Context, cfg RunConfig) error {
 	if cfg.Shard == (Shard{}) {
 		cfg.Shard = Shard{1, 1}
 	}
+	unlock, err := lock(cfg.Dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	st, err := openStore(s, cfg.Shard, cfg.Dir)
 	if err != nil {
 		return err

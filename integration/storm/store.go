@@ -32,6 +32,8 @@ type store struct {
 	early *os.File
 	next  uint64 // trial that results.csv waits for
 	ahead map[uint64]string
+	ready bool  // both files were read
+	err   error // of a write, after which nothing is written
 }
 
 // A Shard is a part of a run: every N-th trial, beginning with the I-th; I is from 1.
@@ -49,7 +51,7 @@ func openStore(s *Spec, h Shard, dir string) (_ *store, err error) {
 	st := &store{spec: s, shard: h, next: h.next(0), ahead: map[uint64]string{}}
 	defer func() {
 		if err != nil {
-			st.close()
+			st.close() // err says more
 		}
 	}()
 	if st.out, err = os.OpenFile(filepath.Join(dir, resultsFile), os.O_RDWR|os.O_CREATE, 0o644); err != nil {
@@ -87,6 +89,7 @@ func openStore(s *Spec, h Shard, dir string) (_ *store, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", st.early.Name(), err)
 	}
+	st.ready = true
 	return st, st.drain()
 }
 
@@ -148,38 +151,43 @@ func (st *store) add(r *Result) error {
 	if st.done(r.Trial) || st.shard.next(r.Trial) != r.Trial {
 		return fmt.Errorf("trial %d was not asked for", r.Trial)
 	}
-	text := line(st.spec.row(r))
-	st.ahead[r.Trial] = text
-	if r.Trial != st.next {
-		_, err := st.early.WriteString(text)
-		return err
+	if st.err != nil { // half a line may be there, and must stay the last
+		return st.err
 	}
+	text := line(st.spec.row(r))
+	if r.Trial != st.next {
+		if _, st.err = st.early.WriteString(text); st.err != nil {
+			return st.err
+		}
+	}
+	st.ahead[r.Trial] = text
 	return st.drain()
 }
 
 // drain writes what is next.
 func (st *store) drain() error {
-	was := st.next
+	next := st.next
 	var b bytes.Buffer
-	for text, ok := st.ahead[st.next]; ok; text, ok = st.ahead[st.next] {
+	for text, ok := st.ahead[next]; ok; text, ok = st.ahead[next] {
 		b.WriteString(text)
-		delete(st.ahead, st.next)
-		st.next = st.shard.next(st.next + 1)
+		next = st.shard.next(next + 1)
 	}
-	if st.next == was {
+	if next == st.next {
 		return nil
 	}
-	if _, err := st.out.Write(b.Bytes()); err != nil {
-		return err
+	if _, st.err = st.out.Write(b.Bytes()); st.err != nil {
+		return st.err
+	}
+	for ; st.next != next; st.next = st.shard.next(st.next + 1) {
+		delete(st.ahead, st.next)
 	}
 	if len(st.ahead) > 0 {
 		return nil
 	}
-	if err := st.early.Truncate(0); err != nil {
-		return err
+	if st.err = st.early.Truncate(0); st.err == nil {
+		_, st.err = st.early.Seek(0, io.SeekStart)
 	}
-	_, err := st.early.Seek(0, io.SeekStart)
-	return err
+	return st.err
 }
 
 // complete reports whether all trials have results.
@@ -193,7 +201,7 @@ func (st *store) close() error {
 			errs = append(errs, f.Close())
 		}
 	}
-	if st.early != nil && len(st.ahead) == 0 {
+	if st.ready && st.err == nil && len(st.ahead) == 0 {
 		errs = append(errs, os.Remove(st.early.Name()))
 	}
 	return errors.Join(errs...)

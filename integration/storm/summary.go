@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -114,7 +115,7 @@ func (sum *Summary) judge(e *Expectation, worst *example) Verdict {
 		v.Want = e.Value * base.stat(e.Stat)
 	}
 	// What is not there holds of nothing: NaN compares with nothing but by !=.
-	v.Unmeasured = !sum.Spec.Measures(e.Metric)
+	v.Unmeasured = !sum.Spec.Measures(e.Metric) || sum.Spec.Real && cells == 0
 	v.Holds = !math.IsNaN(v.Got) && !math.IsNaN(v.Want) && e.holds(v.Got, v.Want)
 	if !v.Holds && worst.found {
 		v.Example = worst.trial
@@ -122,17 +123,14 @@ func (sum *Summary) judge(e *Expectation, worst *example) Verdict {
 	return v
 }
 
-// Holds reports whether all expectations do that were measured, of which there has to be
-// one.
+// Holds reports whether all expectations do that were measured.
 func (sum *Summary) Holds() bool {
-	measured := false
-	for _, v := range sum.Verdicts {
-		measured = measured || !v.Unmeasured
-		if !v.Holds && !v.Unmeasured {
-			return false
-		}
-	}
-	return measured
+	return !slices.ContainsFunc(sum.Verdicts, func(v Verdict) bool { return !v.Holds && !v.Unmeasured })
+}
+
+// Measured reports whether any expectation was, or there is none.
+func (sum *Summary) Measured() bool {
+	return len(sum.Verdicts) == 0 || slices.ContainsFunc(sum.Verdicts, func(v Verdict) bool { return !v.Unmeasured })
 }
 
 // Word is what a verdict comes to.
@@ -149,7 +147,7 @@ func (v *Verdict) Word() string {
 // String is one line of a verdict.
 func (v *Verdict) String() string {
 	if v.Unmeasured {
-		return fmt.Sprintf("%-8s  %s: real processes do not say it", v.Word(), v.Text)
+		return fmt.Sprintf("%-8s  %s: real processes do not show it", v.Word(), v.Text)
 	}
 	text := fmt.Sprintf("%-8s  %s: %s of %d trials in %d cells", v.Word(), v.Text, number4(v.Got), v.Trials, v.Cells)
 	if v.OfBaseline {

@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Work answers each number of a trial that comes on r with its result, a line of CSV, on
@@ -48,6 +49,10 @@ type worker struct {
 	errs bytes.Buffer
 }
 
+// trialLimit bounds a trial, in the time of the clock on the wall: a process that takes
+// longer is killed, and the trial has failed if another one does as well.
+const trialLimit = 30 * time.Minute
+
 // maxComplaint bounds what is told of a worker's last words.
 const maxComplaint = 500
 
@@ -72,6 +77,8 @@ func (s *Spec) NewWorker(cmd *exec.Cmd) (Trier, error) {
 }
 
 func (w *worker) Try(trial uint64) (r Result, err error) {
+	late := time.AfterFunc(trialLimit, func() { w.cmd.Process.Kill() })
+	defer late.Stop()
 	if _, err := fmt.Fprintln(w.in, trial); err != nil {
 		return r, w.broken(err)
 	}
