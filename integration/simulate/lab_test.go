@@ -193,3 +193,47 @@ func TestLabMany(t *testing.T) {
 		t.Errorf("102 members: %v", err)
 	}
 }
+
+// TestLabEffects: faults whose name promises something keep it.
+func TestLabEffects(t *testing.T) {
+	total := func(fault string, dv bool, edit func(*Lab)) (sum LabResult) {
+		for seed := range uint64(4) {
+			l := labOf(t, fault)
+			edit(&l)
+			r := runLab(t, seed, 5, dv, l)
+			if len(r.Failures) > 0 {
+				t.Fatalf("%s: %+v", fault, r.Failures)
+			}
+			sum.Terms += r.Terms
+			sum.Elections += r.Elections
+			sum.Acked += r.Acked
+			sum.SplitVotes += r.SplitVotes
+			sum.Bytes += r.Bytes
+		}
+		return sum
+	}
+	keep := func(*Lab) {}
+	calm := total("none", false, keep)
+	if calm.Terms != 0 || calm.Elections != 0 || calm.Acked == 0 {
+		t.Errorf("nothing goes wrong: %+v", calm)
+	}
+	if r := total("rejoin-higher-term", false, func(l *Lab) { l.PreVote, l.CheckQuorum = false, false }); r.Terms < 4 {
+		t.Errorf("who was cut off comes back without a higher term: %+v", r)
+	}
+	if r := total("rejoin-higher-term", false, keep); r.Terms != 0 {
+		t.Errorf("with PreVote its term rises: %+v", r)
+	}
+	if r := total("term-inflation", false, keep); r.Terms < 4 {
+		t.Errorf("nobody campaigns: %+v", r)
+	}
+	if r := total("simultaneous-start", false, keep); r.Elections < 4 {
+		t.Errorf("nobody started again: %+v", r)
+	}
+	if r := total("asymmetric-delay", false, func(l *Lab) { l.Heartbeat, l.Election = 10*time.Millisecond, 50*time.Millisecond }); r.Acked == 0 || r.Bytes == 0 {
+		t.Errorf("%+v", r)
+	}
+	// Acks of dv travel in rows, and count all the same.
+	if r := total("none", true, keep); r.Bytes < calm.Bytes/2 {
+		t.Errorf("dv has %d bytes on the network, stock %d", r.Bytes, calm.Bytes)
+	}
+}

@@ -106,7 +106,7 @@ func newNode(m *member) (*node, error) {
 // begin lets time run. Members do not tick in step.
 func (n *node) begin() {
 	phase := time.Duration(n.c.rng.Int64N(int64(n.c.cfg.heartbeat())))
-	if t := n.c.trial; t != nil && (t.Fault == sameTimeouts || t.Fault == togetherAgain && t.struck) {
+	if l := n.c.cfg.lab; l != nil && (l.Fault == sameTimeouts || l.Fault == togetherAgain && n.c.net.Now() >= l.WarmUp) {
 		phase = 0 // clocks in step
 	}
 	n.sim.After(phase, n.tick)
