@@ -217,7 +217,9 @@ func TestLabEffects(t *testing.T) {
 	if calm.Terms != 0 || calm.Elections != 0 || calm.Acked == 0 {
 		t.Errorf("nothing goes wrong: %+v", calm)
 	}
-	if r := total("rejoin-higher-term", false, func(l *Lab) { l.PreVote, l.CheckQuorum = false, false }); r.Terms < 3 {
+	if r := total("rejoin-higher-term", false, func(l *Lab) {
+		l.PreVote, l.CheckQuorum, l.Heartbeat, l.Election = false, false, 50*time.Millisecond, 500*time.Millisecond
+	}); r.Terms < 3 {
 		t.Errorf("who was cut off comes back without a higher term: %+v", r)
 	}
 	if r := total("rejoin-higher-term", false, keep); r.Terms != 0 {
