@@ -40,24 +40,12 @@ type Verdict struct {
 
 // Summarize reads the results in a folder. partial: not all trials are there.
 func (s *Spec) Summarize(dir string) (sum *Summary, partial bool, err error) {
-	rows, err := s.open(filepath.Join(dir, resultsFile))
-	if err != nil {
-		return nil, false, err
-	}
-	defer rows.close()
 	sum = &Summary{Spec: s, cells: make([][]sample, len(s.Cells))}
 	for i := range sum.cells {
 		sum.cells[i] = make([]sample, len(metrics))
 	}
 	worst := make([]example, len(s.Expect))
-	for {
-		r, err := rows.next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, false, err
-		}
+	err = s.each(dir, nil, func(r *Result) {
 		sum.Trials++
 		if r.Failure != "" {
 			sum.Failed++
@@ -68,6 +56,9 @@ func (s *Spec) Summarize(dir string) (sum *Summary, partial bool, err error) {
 		for i := range s.Expect {
 			worst[i].look(s, &s.Expect[i], r)
 		}
+	})
+	if err != nil {
+		return nil, false, err
 	}
 	for i := range s.Expect {
 		sum.Verdicts = append(sum.Verdicts, sum.judge(&s.Expect[i], &worst[i]))
