@@ -110,7 +110,8 @@ test: patch ## run all tests, with the race detector; skips are listed in the en
 	pkgs=$$($(GO) list $(MOD) ./... | grep -vx '$(NORACE)'); \
 	( set +e; \
 		$(GO) test -json $(MOD) $$race -timeout $(TIMEOUT) $(TESTFLAGS) $$pkgs; a=$$?; \
-		$(GO) test -json $(MOD) -timeout $(TIMEOUT) $(TESTFLAGS) $(NORACE) && exit $$a \
+		$(GO) test -json $(MOD) -timeout $(TIMEOUT) $(TESTFLAGS) $(NORACE) || a=1; \
+		$(GO) test -json $(MOD) -timeout $(TIMEOUT) $(TESTFLAGS) -run '^TestNoRace' $$($(GO) list $(MOD) ./fabric/...) && exit $$a \
 	) | $(GO) run ./internal/testsum -log $(BUILD)/test.log $(TESTSUM)
 
 .PHONY: check

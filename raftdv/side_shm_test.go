@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -12,14 +11,13 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/raftdv/dv/fabric/shm"
+	"github.com/raftdv/dv/internal/needs"
 )
 
 // withShm is a configuration whose members of one test meet.
 func withShm(t testing.TB) Config {
 	t.Helper()
-	if runtime.GOOS != "linux" {
-		t.Skip("SKIPPED: SHARED MEMORY BETWEEN PROCESSES NEEDS LINUX")
-	}
+	needs.All(t, needs.Kernel(3, 17))  // memfd_create
 	dir, err := os.MkdirTemp("", "dv") // t.TempDir is too long for a socket's path
 	if err != nil {
 		t.Fatal(err)

@@ -55,11 +55,16 @@ func newEnv(tb testing.TB, f *Factory, c *testCase) *env {
 }
 
 func (e *env) checkAbilities() {
+	_, stats := e.port(e.ids[0]).(fabric.StatsReporter)
 	for a, missing := range map[Ability]bool{
 		AbleKill: e.c.Kill == nil, AbleRestart: e.c.Restart == nil, AbleCut: e.c.Cut == nil || e.c.Mend == nil,
+		AbleWait: e.c.Advance != nil || e.c.Stall != nil, AbleStats: !stats,
 	} {
-		if missing && e.f.Lacks[a] == "" {
+		switch why := e.f.Lacks[a]; {
+		case missing && why == "":
 			e.tb.Fatalf("%s does not offer %q and Factory.Lacks does not say why", e.f.Name, a)
+		case !missing && why != "":
+			e.tb.Fatalf("%s offers %q, and Factory.Lacks says that it does not (%s): cases that need it would be skipped", e.f.Name, a, why)
 		}
 	}
 }

@@ -50,11 +50,15 @@ type Options struct {
 // Ability names what a Cluster can do to its members.
 type Ability string
 
-// The abilities: the fields of Cluster that may be nil with a reason.
+// The abilities: what a Cluster may be without, with a reason.
 const (
 	AbleKill    Ability = "kill"
 	AbleRestart Ability = "restart"
 	AbleCut     Ability = "cut"
+	// AbleWait: the cluster runs on the wall clock, where a call can wait for another.
+	AbleWait Ability = "wait"
+	// AbleStats: its ports implement fabric.StatsReporter.
+	AbleStats Ability = "stats"
 )
 
 // Cluster is a set of connected ports and what can be done to them.

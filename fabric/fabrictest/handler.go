@@ -250,9 +250,6 @@ func lifeCloseRestart(e *env) {
 
 // closeLeaks starts after env has made a cluster: it makes another one.
 func closeLeaks(e *env) {
-	if e.c.Advance != nil {
-		e.tb.Skip("virtual time: no goroutines")
-	}
 	before := goleak.IgnoreCurrent()
 	inner := newEnv(e.tb, e.f, &testCase{opt: e.opt, members: len(e.ids)})
 	for range 20 {

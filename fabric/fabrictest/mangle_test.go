@@ -108,4 +108,12 @@ func TestFactoriesSayWhatTheyLack(t *testing.T) {
 	if found := Violations(t, f, "tickets/loss", "tickets/acked"); len(found) != 0 {
 		t.Errorf("a factory that says what it lacks: %+v", found)
 	}
+	// And one that says that it lacks what it has would hide cases.
+	f = refFactory("")
+	for _, a := range []Ability{AbleKill, AbleRestart, AbleCut, AbleWait, AbleStats} {
+		f.Lacks = map[Ability]string{a: "so it says"}
+		if found := Violations(t, f, "tickets/acked"); len(found) == 0 {
+			t.Errorf("a factory lies that it lacks %q", a)
+		}
+	}
 }

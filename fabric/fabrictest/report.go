@@ -22,6 +22,7 @@ var reportCases = []testCase{
 	{
 		name:  "report/stats",
 		quote: "LinkStats: counters only rise, and add up",
+		needs: []Ability{AbleStats},
 		fn:    reportStats,
 	},
 }
@@ -66,9 +67,6 @@ func reportClock(e *env) {
 
 func reportStats(e *env) {
 	a := e.ids[0]
-	if _, ok := e.port(a).(fabric.StatsReporter); !ok {
-		e.tb.Skipf("%s does not implement fabric.StatsReporter", e.f.Name)
-	}
 	before := e.stats(a)
 	for i := range 60 {
 		e.push(a, msg{to: e.others(a), lane: fabric.Lane(i % fabric.Lanes), size: 100, patch: -1})

@@ -78,7 +78,7 @@ func (c *testCase) run(tb testing.TB, f Factory) {
 	}
 	for _, a := range c.needs {
 		if why := f.Lacks[a]; why != "" {
-			tb.Skipf("%s lacks %q: %s", f.Name, a, why)
+			tb.Skipf("SKIPPED: missing here: %s lacks %q: %s", f.Name, a, why)
 		}
 	}
 	tb.Logf("contract: %s", c.quote)

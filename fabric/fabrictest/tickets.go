@@ -247,11 +247,13 @@ var closeCases = []testCase{
 	{
 		name:  "close/waits",
 		quote: "Close waits for running handler calls",
+		needs: []Ability{AbleWait},
 		fn:    closeWaits,
 	},
 	{
 		name:  "close/leaks",
 		quote: "a closed port leaves nothing behind",
+		needs: []Ability{AbleWait},
 		fn:    closeLeaks,
 	},
 }
@@ -358,9 +360,6 @@ func closeReceiver(e *env) {
 }
 
 func closeWaits(e *env) {
-	if e.c.Stall != nil {
-		e.tb.Skip("virtual time: one goroutine, no call runs while Close does")
-	}
 	a, b := e.ids[0], e.ids[1]
 	e.faced = true
 	e.stall(b, a)

@@ -58,6 +58,7 @@ const maxHold = 100 * time.Millisecond
 func simFactory(rule fault.Rule, spoil func(fabric.Port) fabric.Port) fabrictest.Factory {
 	return fabrictest.Factory{
 		Name: "fault over sim", Lossy: rule.Drop+rule.Corrupt > 0,
+		Lacks: map[fabrictest.Ability]string{fabrictest.AbleWait: "virtual time, one goroutine: no call runs while another one does"},
 		New: func(tb testing.TB, ids []fabric.MemberID, handlers map[fabric.MemberID]fabric.Handler, opt fabrictest.Options) *fabrictest.Cluster {
 			n, err := sim.New(sim.Config{
 				Seed: 1, MaxFrame: opt.MaxFrame, QueueBytes: opt.QueueBytes / 2, TicketTimeout: opt.TicketTimeout - maxHold,

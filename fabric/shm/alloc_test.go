@@ -1,28 +1,13 @@
-//go:build linux
+//go:build linux && !race
 
 package shm
 
-import (
-	"testing"
-
-	"github.com/raftdv/dv/fabric"
-)
-
-func testBatch(n, body, patch int) []fabric.Outgoing {
-	batch := make([]fabric.Outgoing, n)
-	for i := range batch {
-		batch[i] = fabric.Outgoing{To: []fabric.MemberID{self}, Patch: [][]byte{make([]byte, patch)}, Body: make([]byte, body), Lane: fabric.LaneAppend, Ticket: 1}
-	}
-	return batch
-}
+import "testing"
 
 // All that happens between Send and the acknowledgement of its ticket, at both
 // ends: at most two allocations for a frame; in fact none, but for what is
 // grown once.
-func TestDeliveryDoesNotAllocate(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector allocates")
-	}
+func TestNoRaceDeliveryAllocations(t *testing.T) {
 	for name, size := range map[string]int{"one slot": 256, "pieces": 20000} {
 		t.Run(name, func(t *testing.T) {
 			h := newBenchHandler(false)

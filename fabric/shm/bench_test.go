@@ -351,3 +351,11 @@ func BenchmarkBareRing(b *testing.B) {
 		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "frames/s")
 	})
 }
+
+func testBatch(n, body, patch int) []fabric.Outgoing {
+	batch := make([]fabric.Outgoing, n)
+	for i := range batch {
+		batch[i] = fabric.Outgoing{To: []fabric.MemberID{self}, Patch: [][]byte{make([]byte, patch)}, Body: make([]byte, body), Lane: fabric.LaneAppend, Ticket: 1}
+	}
+	return batch
+}

@@ -10,7 +10,8 @@ import (
 
 func factory(cfg Config) fabrictest.Factory {
 	return fabrictest.Factory{
-		Name: "sim",
+		Name:  "sim",
+		Lacks: map[fabrictest.Ability]string{fabrictest.AbleWait: "virtual time, one goroutine: no call runs while another one does"},
 		New: func(tb testing.TB, ids []fabric.MemberID, handlers map[fabric.MemberID]fabric.Handler, opt fabrictest.Options) *fabrictest.Cluster {
 			cfg := cfg
 			cfg.MaxFrame, cfg.QueueBytes, cfg.TicketTimeout, cfg.RowInterval = opt.MaxFrame, opt.QueueBytes, opt.TicketTimeout, opt.RowInterval

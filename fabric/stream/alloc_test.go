@@ -3,7 +3,6 @@ package stream
 import (
 	"net"
 	"testing"
-	"time"
 
 	"github.com/raftdv/dv/fabric"
 )
@@ -17,27 +16,6 @@ type sink struct {
 func (s *sink) Read([]byte) (int, error)    { <-s.closed; return 0, net.ErrClosed }
 func (s *sink) Write(b []byte) (int, error) { return len(b), nil }
 func (s *sink) Close() error                { close(s.closed); return nil }
-
-func TestSendDoesNotAllocate(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector makes pools forget")
-	}
-	p := newTestPort(t, Config{TicketTimeout: time.Hour, IdleTimeout: time.Hour}, &recorder{})
-	if _, err := p.AttachSend(mate, Session{PeerIncarnation: 1}, &sink{closed: make(chan struct{})}, nil); err != nil {
-		t.Fatal(err)
-	}
-	batch := benchBatch([]fabric.MemberID{mate}, 4)
-	c := p.peer(mate).send.Load()
-	n := testing.AllocsPerRun(200, func() {
-		mustSend(t, p, batch...)
-		c.mu.Lock()
-		c.lanes[fabric.LaneAppend].release(c.lanes[fabric.LaneAppend].taken, 1000, func(*entry) {}) // as acks do
-		c.mu.Unlock()
-	})
-	if n > 0.5 { // pools are emptied now and then
-		t.Errorf("Send of %d frames allocates %v times", len(batch), n)
-	}
-}
 
 func TestReceiveDoesNotAllocate(t *testing.T) {
 	p, err := New(Config{Self: self, Incarnation: 1}, quiet{})

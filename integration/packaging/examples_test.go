@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/raftdv/dv/internal/needs"
 )
 
 const root = "../.."
@@ -44,7 +46,7 @@ func checker(t *testing.T) string {
 	built.once.Do(func() { built.path, built.err = BuildManifests(t.Context(), root, scratch) })
 	err := built.err
 	if none, ok := errors.AsType[*NoModulesError](err); ok {
-		t.Skipf("SKIPPED: Kubernetes and compose files are not checked: %v", none)
+		needs.Refused(t, "Kubernetes and compose files are not checked: "+none.Error(), needs.Modules())
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -32,9 +32,7 @@ const (
 // requireImage skips the test where it cannot run.
 func requireImage(t *testing.T) {
 	t.Helper()
-	if os.Getenv(fullEnv) != "full" || testing.Short() {
-		t.Skipf("SKIPPED: the image is not built: run make package-test (%s=full is not set, or -short is)", fullEnv)
-	}
+	needs.Asked(t, fullEnv, "make package-test")
 	needs.All(t, append(needs.Programs("buildah", "podman", "crun", "conmon", "unshare", "nsenter", "ip", "nft", "git", "make"), needs.Root())...)
 }
 

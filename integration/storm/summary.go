@@ -6,7 +6,6 @@ import (
 	"io"
 	"maps"
 	"math"
-	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -203,27 +202,21 @@ func (s *Spec) Replay(w io.Writer, dir string, trial uint64) error {
 	for i, name := range header() {
 		fmt.Fprintf(w, "%-16s %s\n", name, row[i])
 	}
-	rows, err := s.open(filepath.Join(dir, resultsFile))
-	if err != nil {
+	before := ""
+	err = s.each(dir, nil, func(r *Result) {
+		if r.Trial == trial {
+			before = line(s.row(r))
+		}
+	})
+	switch {
+	case err != nil:
 		return err
-	}
-	defer rows.close()
-	for {
-		r, err := rows.next()
-		if errors.Is(err, io.EOF) {
-			fmt.Fprintln(w, "the folder has no result of it")
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if r.Trial != trial {
-			continue
-		}
-		if line(s.row(r)) != line(row) {
-			return fmt.Errorf("the folder has another result: %s", strings.TrimSpace(line(s.row(r))))
-		}
+	case before == "":
+		fmt.Fprintln(w, "the folder has no result of it")
+	case before != line(row):
+		return fmt.Errorf("the folder has another result: %s", strings.TrimSpace(before))
+	default:
 		fmt.Fprintln(w, "as in the folder")
-		return nil
 	}
+	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/raftdv/dv/internal/needs"
 	"github.com/raftdv/dv/raftdv/plug"
 )
 
@@ -27,10 +28,8 @@ type programs struct{ stock, dv, checker string }
 
 func prepared(t *testing.T) programs {
 	t.Helper()
+	needs.Asked(t, preparedEnv, "make rolling-swap")
 	path := os.Getenv(preparedEnv)
-	if testing.Short() || path == "" {
-		t.Skipf("SKIPPED: the rolling swap needs etcd, etcd-dv and etcd's checker: run make rolling-swap (%s is not set, or -short is)", preparedEnv)
-	}
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

@@ -43,6 +43,16 @@ func Time(tb testing.TB, what string) {
 	}
 }
 
+// Asked skips a test that takes more than tests usually do, unless a variable asks for it;
+// target is what sets the variable.
+func Asked(tb testing.TB, variable, target string) {
+	tb.Helper()
+	Time(tb, "is for "+target)
+	if os.Getenv(variable) == "" {
+		tb.Skipf("SKIPPED: missing here: the variable %s, which %s sets", variable, target)
+	}
+}
+
 func missing(all []Need) string {
 	var gone []string
 	for _, n := range all {
@@ -81,6 +91,18 @@ func Programs(names ...string) []Need {
 		}}
 	}
 	return all
+}
+
+// Modules is a source of Go modules. Versions of a module are asked for, which no cache
+// on this machine holds.
+func Modules() Need {
+	return Need{"a source of Go modules", func() error {
+		out, err := exec.Command("go", "list", "-m", "-versions", "golang.org/x/sys").CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, strings.TrimSpace(string(out)))
+		}
+		return nil
+	}}
 }
 
 // IPv6 is a loopback interface with an IPv6 address.

@@ -55,6 +55,21 @@ func TestAll(t *testing.T) {
 	}
 }
 
+// TestAsked: a test that was asked for runs.
+func TestAsked(t *testing.T) {
+	const variable = "RAFTDV_NEEDS_TEST"
+	f := &fake{}
+	Asked(f, variable, "make cake")
+	if !strings.Contains(f.skipped, variable) && !testing.Short() || !strings.Contains(f.skipped, "make cake") {
+		t.Errorf("not asked for: skipped %q", f.skipped)
+	}
+	t.Setenv(variable, "1")
+	f = &fake{}
+	if Asked(f, variable, "make cake"); f.skipped != "" && !testing.Short() {
+		t.Errorf("asked for: skipped %q", f.skipped)
+	}
+}
+
 // TestProbes: probes say that what is there is there, and that what nobody has is not.
 func TestProbes(t *testing.T) {
 	for _, n := range Programs("sh") {
