@@ -68,7 +68,7 @@ type Config struct {
 	// Default: udp 0, shm 20µs where it pays. Negative: never.
 	Spin time.Duration
 	// SnapshotWindow bounds the snapshot bytes in flight to one receiver, which
-	// both ends hold in memory. Default 4 MiB.
+	// both ends hold in memory. Default 8 MiB.
 	SnapshotWindow int
 	// SnapshotStall is how long a snapshot may make no progress, lost
 	// connections included, before it fails. Default 15s.
@@ -116,7 +116,7 @@ const (
 	defaultControlTimeout = time.Second
 	defaultStockRetry     = 2 * time.Second
 	defaultTicketTimeout  = 2 * time.Second
-	defaultSnapshotWindow = 4 << 20
+	defaultSnapshotWindow = 8 << 20
 	minSnapshotWindow     = 4 * snapshotChunk
 	defaultSnapshotStall  = 15 * time.Second
 	defaultProposalQueue  = 4096

@@ -15,6 +15,7 @@ import (
 
 	"github.com/raftdv/dv/fabric"
 	"github.com/raftdv/dv/fabric/stream"
+	"github.com/raftdv/dv/internal/needs"
 	"github.com/raftdv/dv/raftdv/election"
 )
 
@@ -87,15 +88,7 @@ func TestDoubt(t *testing.T) {
 // Who closes connections to a leader does not depose it, and who ends a leader
 // does (TestLeaderEnds).
 func TestClosedConnectionsDeposeNobody(t *testing.T) {
-	for try := 1; ; try++ {
-		if deposed := closeConnections(t, func(*raftNode, *raftNode) {}); len(deposed) == 0 {
-			return
-		} else if try == leaderEndTries {
-			t.Fatalf("in each of %d clusters: %q", try, deposed)
-		} else {
-			t.Logf("once more: %q", deposed)
-		}
-	}
+	needs.Pace(t, inTime, func() []string { return closeConnections(t, func(*raftNode, *raftNode) {}) })
 }
 
 // The control: were each closed connection a death, the leader would be deposed.

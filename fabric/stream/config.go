@@ -65,7 +65,7 @@ const (
 	defaultFrames        = 4096
 	defaultControlWindow = 512 << 10
 	defaultAppendWindow  = 4 << 20
-	defaultBulkWindow    = 1 << 20
+	defaultBulkWindow    = 4 << 20
 	defaultMaxFrame      = 32 << 20
 	defaultTicketTimeout = 5 * time.Second
 	defaultKeepAlive     = 200 * time.Millisecond

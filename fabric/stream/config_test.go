@@ -42,7 +42,7 @@ func TestValidateListsAllFaults(t *testing.T) {
 
 func TestDefaults(t *testing.T) {
 	c := Config{}.withDefaults()
-	want := [fabric.Lanes]Queue{{1 << 20, 4096, 512 << 10}, {64 << 20, 4096, 4 << 20}, {8 << 20, 4096, 1 << 20}}
+	want := [fabric.Lanes]Queue{{1 << 20, 4096, 512 << 10}, {64 << 20, 4096, 4 << 20}, {8 << 20, 4096, 4 << 20}}
 	if c.Queues != want {
 		t.Errorf("queues %+v, want %+v", c.Queues, want)
 	}

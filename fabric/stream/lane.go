@@ -66,8 +66,7 @@ func (r *ring) pop() {
 // the chunks hold the frames from begun on, and the rest of the one before it.
 type sendLane struct {
 	bound      Queue
-	window     int  // bytes that may be on the wire now, at most bound.Window
-	limited    bool // something had to wait for the window
+	window     int // bytes that may be on the wire now, at most bound.Window
 	head, tail *chunk
 	entries    ring
 	weight     int // of entries
@@ -154,12 +153,15 @@ func pieces(body int) uint32 { return uint32((body + pieceLen - 1) / pieceLen) }
 
 // ready returns the chunk to be written next, if the window lets it go.
 func (l *sendLane) ready() *chunk {
-	k := l.head
-	if k != nil && l.wire > l.wireAcked && l.wire-l.wireAcked+uint64(k.len()) > uint64(l.window) {
-		l.limited = true
+	if l.limited() {
 		return nil
 	}
-	return k
+	return l.head
+}
+
+// limited reports whether something has to wait for the window.
+func (l *sendLane) limited() bool {
+	return l.head != nil && l.wire > l.wireAcked && l.wire-l.wireAcked+uint64(l.head.len()) > uint64(l.window)
 }
 
 // take removes the chunk that ready returned.

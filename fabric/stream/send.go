@@ -208,7 +208,7 @@ func (c *sendConn) isFailed() bool {
 
 // pending reports whether there is something that may be written now.
 func (c *sendConn) pending() bool {
-	if c.rest != nil || !c.opened || c.probe || c.row == rowDue && c.rowFits() {
+	if c.rest != nil || !c.opened || c.probe || c.wantsProbe() || c.row == rowDue && c.rowFits() {
 		return true
 	}
 	for i := range c.lanes {
@@ -275,7 +275,7 @@ func (c *sendConn) takeHop(now int64) (out *chunk) {
 		c.opened = true
 		c.appendHop(need(), fabric.KindCredit, c.opening().append(nil))
 	}
-	if c.probe {
+	if c.probe || c.wantsProbe() {
 		c.probe, c.lastProbe = false, now
 		c.probing()
 		c.appendHop(need(), fabric.KindKeepalive, binary.LittleEndian.AppendUint64(nil, uint64(now)))

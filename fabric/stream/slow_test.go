@@ -16,7 +16,9 @@ type slowLink struct {
 	last  time.Duration // of the experiment
 	meant func(*Port)   // what else happens to the sender every 10 ms
 
+	enough int // bytes
 	// results
+	filled  time.Duration // when enough had arrived
 	busy    float64       // share of the rate that was used
 	control time.Duration // longest way of a control frame after the first quarter
 	ended   int           // connections
@@ -39,7 +41,9 @@ func (l *slowLink) run(t *testing.T) {
 			rb.with(func() {
 				rb.frames, rb.events = rb.frames[:0], rb.events[:0] // no need to keep gigabytes
 				for _, f := range frames {
-					arrived += len(f.Body)
+					if arrived += len(f.Body); arrived >= l.enough && l.filled == 0 {
+						l.filled = time.Since(start)
+					}
 					if f.Lane == fabric.LaneControl && time.Since(start) > l.last/4 {
 						l.control = max(l.control, time.Since(sentAt[f.Stream]))
 					}
@@ -101,5 +105,28 @@ func TestSlowLinkNegativeControl(t *testing.T) {
 	synctest.Test(t, l.run)
 	if l.control < l.delay+4*queueTarget && l.ended == 0 {
 		t.Errorf("a control frame took %v at most, and no connection ended", l.control)
+	}
+}
+
+// A fast link is used in full after a few round trips, and not before windows grow.
+func TestWindowsGrow(t *testing.T) {
+	const size, rate, delay = 16 << 20, 10e9 / 8, time.Millisecond
+	run := func(meant func(*Port)) time.Duration {
+		l := slowLink{rate: rate, delay: delay, last: 2 * time.Second, enough: size, meant: meant}
+		synctest.Test(t, l.run)
+		return l.filled
+	}
+	bound := 4*startShift*delay + 2*size*time.Second/rate
+	if took := run(nil); took == 0 || took > bound {
+		t.Errorf("%d bytes took %v, want at most %v", size, took, bound)
+	}
+	took := run(func(p *Port) {
+		c := p.peer(mate).send.Load()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.link.base = -3 * queueTarget / 4 // each round trip seems too long to grow, and not to shrink
+	})
+	if took != 0 && took < 2*bound {
+		t.Errorf("with the windows of the beginning %d bytes took %v", size, took)
 	}
 }

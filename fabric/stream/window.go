@@ -9,9 +9,10 @@ import (
 // What a connection has on the wire sits in front of whatever is sent next, be
 // it as urgent as can be: in the kernel's buffers, in proxies, on the way. So
 // the windows of the append and bulk lanes follow the link: they start small,
-// double while they are used up and keep-alives come back as fast as on the
-// idle link, and are halved when keep-alives take longer than that by
-// queueTarget.
+// double when one is used up and a keep-alive behind all that comes back as fast
+// as on the idle link, and are halved when keep-alives take longer than that by
+// queueTarget. A window that is used up sends a keep-alive if none is on its way,
+// so that a fast link is used in full after a few round trips.
 const (
 	queueTarget = 50 * time.Millisecond
 	// startShift and maxShift are halvings of Queue.Window.
@@ -28,6 +29,7 @@ type windows struct {
 	shift int
 	base  time.Duration // round trip when nothing else is on the wire
 	idle  bool          // the last keep-alive found nothing else on the wire
+	full  bool          // it found a window used up
 }
 
 // setWindows applies the shift.
@@ -38,12 +40,28 @@ func (c *sendConn) setWindows(shift int) {
 		if floor > 0 { // control is what all this is for
 			l.window = max(min(l.bound.Window, floor), l.bound.Window>>c.link.shift)
 		}
-		l.limited = false
 	}
 }
 
-// probing notes whether a keep-alive will measure the link alone.
+// wantsProbe reports whether a keep-alive might let the windows grow.
+func (c *sendConn) wantsProbe() bool {
+	return c.link.shift > 0 && c.lastEcho == c.lastProbe && c.limited()
+}
+
+// limited reports whether a window holds something back.
+func (c *sendConn) limited() bool {
+	for i := range c.lanes {
+		if c.lanes[i].limited() {
+			return true
+		}
+	}
+	return false
+}
+
+// probing notes whether a keep-alive will measure the link alone, or behind all
+// that may be on it.
 func (c *sendConn) probing() {
+	c.link.full = c.limited()
 	c.link.idle = true
 	for i := range c.lanes {
 		c.link.idle = c.link.idle && c.lanes[i].wire == c.lanes[i].wireAcked
@@ -59,14 +77,10 @@ func (c *sendConn) probed(rtt time.Duration) {
 	case w.idle: // the way has become longer
 		w.base += (rtt - w.base) / 8
 	}
-	limited := false
-	for i := range c.lanes {
-		limited = limited || c.lanes[i].limited
-	}
 	switch queued := rtt - w.base; {
 	case queued > queueTarget:
 		c.setWindows(w.shift + 1)
-	case queued < queueTarget/2 && limited:
+	case queued < queueTarget/2 && w.full:
 		c.setWindows(w.shift - 1)
 	}
 }
