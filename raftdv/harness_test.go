@@ -118,7 +118,8 @@ type nodeOptions struct {
 	tls    transport.TLSInfo
 	unix   string // path of the socket, if any
 	lookup func(context.Context, string, string) ([]netip.Addr, error)
-	young  bool // silence counts from youth on, as in the product; in tests from the start
+	wrap   func(http.Handler) http.Handler // around the transport's handler
+	young  bool                            // silence counts from youth on, as in the product; in tests from the start
 }
 
 // newNode listens; start starts it.
@@ -174,7 +175,11 @@ func (n *node) start(t testing.TB, o nodeOptions) {
 	if err := n.tr.Start(); err != nil {
 		t.Fatal(err)
 	}
-	n.srv = &http.Server{Handler: n.tr.Handler(), ReadTimeout: 5 * time.Minute}
+	handler := n.tr.Handler()
+	if o.wrap != nil {
+		handler = o.wrap(handler)
+	}
+	n.srv = &http.Server{Handler: handler, ReadTimeout: 5 * time.Minute}
 	go n.srv.Serve(n.listener)
 }
 

@@ -28,6 +28,7 @@ type peer struct {
 	token   []byte // what this member gives out when it dials the peer
 	metrics *peerMetrics
 	paused  atomic.Bool
+	mute    atomic.Bool   // it did not answer the last snapshot
 	redial  chan struct{} // the peer dialled: it has this transport now
 	props   chan *raftpb.Message
 	report  reporter
@@ -66,6 +67,7 @@ type peer struct {
 	since   time.Time  // active since; zero if not
 	dialErr string
 	wire    int
+	life    uint64 // newest incarnation that the peer told
 	theirs  issuedToken
 	in, out *controlStream  // the peer's frames, our frames
 	inDone  <-chan struct{} // closed when that connection ends
@@ -201,10 +203,21 @@ func (p *peer) attachOutgoing(conn net.Conn, buffered []byte, s controlStream) {
 
 // meets takes what the peer said of itself.
 func (p *peer) meets(h *hello) {
+	p.mu.Lock()
+	p.life = max(p.life, h.Incarnation)
+	p.mu.Unlock()
 	p.speaks.Store(uint64(h.Features))
 	if p.stock.Swap(false) {
 		p.t.elections.kick()
 	}
+}
+
+// incarnation is the newest one that the peer told. It is known before the first
+// frame of that life arrives.
+func (p *peer) incarnation() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.life
 }
 
 // leaves: the peer answers like one without this transport.

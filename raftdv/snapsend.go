@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	humanize "github.com/dustin/go-humanize"
@@ -55,8 +56,14 @@ func (p *peer) sendSnapMessage(m *raftpb.Message) {
 	p.startTransfer(m, nil, 0, func(error) {})
 }
 
+// takesSnapshots reports whether a snapshot can go by frames: they reach the peer,
+// and its answers reach this member. A peer whose frames do not arrive, or that
+// did not answer the last time, gets it by rafthttp, if that is allowed.
 func (p *peer) takesSnapshots() bool {
-	return p.path.Load() >= 0 && Feature(p.speaks.Load())&FeatureSnapshots != 0
+	if p.path.Load() < 0 || Feature(p.speaks.Load())&FeatureSnapshots == 0 {
+		return false
+	}
+	return p.t.cfg.Require || (p.dialled() || p.relayAlive()) && !p.mute.Swap(false)
 }
 
 // sendTransfer is one snapshot on its way out. run owns the fields without a
@@ -73,6 +80,7 @@ type sendTransfer struct {
 	read    uint64
 	next    uint64 // offset of the next byte to send
 	granted uint64 // the receiver takes bytes below this
+	heard   bool   // the receiver has answered
 
 	mu      sync.Mutex // guards the fields below
 	answers []snapAnswer
@@ -135,6 +143,7 @@ func (s *sendTransfer) send(closed func(error)) {
 	err := s.run()
 	p.t.transfers.endOutgoing(s)
 	if err != nil {
+		p.mute.Store(!s.heard)
 		s.sendFrame(snapHeader{kind: snapAbort, transfer: s.id}, []byte(err.Error()))
 		p.t.lg.Warn("failed to send database snapshot", append(fields, zap.Error(err))...)
 		p.snapshotFailed(s.msg, closed, err)
@@ -156,9 +165,11 @@ func (p *peer) snapshotFailed(m *raftpb.Message, closed func(error), err error) 
 
 // run sends until the receiver says that raft has the snapshot. A lost frame,
 // a lost connection or another path leads back to asking the receiver where
-// to go on; only the lack of any progress for SnapshotStall ends in failure.
+// to go on; only the lack of any progress for SnapshotStall ends in failure, or of
+// the first answer for a third of it.
 func (s *sendTransfer) run() error {
 	s.resync()
+	stall := s.p.t.cfg.SnapshotStall
 	retry := time.NewTicker(resyncEvery)
 	defer retry.Stop()
 	progressed, asked := time.Now(), time.Time{}
@@ -170,8 +181,9 @@ func (s *sendTransfer) run() error {
 		if progress {
 			progressed = time.Now()
 		}
-		stall := s.p.t.cfg.SnapshotStall
-		if silent := time.Since(progressed); silent > stall {
+		if silent := time.Since(progressed); silent > stall/3 && !s.heard {
+			return fmt.Errorf("no answer for %v: member %s cannot reach this one", stall/3, s.p.id)
+		} else if silent > stall {
 			return fmt.Errorf("no progress for %v at byte %d of %d: member %s is stuck or cannot be reached", stall, s.base, s.size, s.p.id)
 		} else if silent > stall/8 && time.Since(asked) > stall/8 {
 			s.resync() // an answer may be lost
@@ -200,12 +212,9 @@ func (s *sendTransfer) pump() error {
 			if s.read == s.size {
 				return nil
 			}
-			c := make(chunk, min(snapshotChunk, s.size-s.read))
-			if _, err := io.ReadFull(s.source, c); err != nil {
+			if err := s.readChunk(); err != nil {
 				return fmt.Errorf("read the snapshot at byte %d of %d: %w", s.read, s.size, err)
 			}
-			s.chunks = append(s.chunks, c)
-			s.read += uint64(len(c))
 		}
 		c := s.chunks[(s.next-s.base+snapshotChunk-1)/snapshotChunk]
 		if s.next+uint64(len(c)) > s.granted {
@@ -216,6 +225,32 @@ func (s *sendTransfer) pump() error {
 		}
 		s.next += uint64(len(c))
 	}
+	return nil
+}
+
+var errSourceStuck = errors.New("the database gives nothing")
+
+// readChunk reads the next chunk. A source that gives nothing for SnapshotStall, or
+// until the transport stops, is closed.
+func (s *sendTransfer) readChunk() error {
+	var why atomic.Pointer[error]
+	end := func(err error) {
+		why.CompareAndSwap(nil, &err)
+		s.source.Close()
+	}
+	timer := time.AfterFunc(s.p.t.cfg.SnapshotStall, func() { end(errSourceStuck) })
+	defer timer.Stop()
+	defer context.AfterFunc(s.p.ctx, func() { end(context.Cause(s.p.ctx)) })()
+	c := make(chunk, min(snapshotChunk, s.size-s.read))
+	_, err := io.ReadFull(s.source, c)
+	if err != nil {
+		if cause := why.Load(); cause != nil {
+			return *cause
+		}
+		return err
+	}
+	s.chunks = append(s.chunks, c)
+	s.read += uint64(len(c))
 	return nil
 }
 
@@ -239,6 +274,7 @@ func (s *sendTransfer) handleAnswers() (done, progress bool, err error) {
 	answers := s.answers
 	s.answers = nil
 	s.mu.Unlock()
+	s.heard = s.heard || len(answers) > 0
 	for _, a := range answers {
 		switch a.kind {
 		case snapDone:

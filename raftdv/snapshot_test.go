@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -241,6 +242,7 @@ func TestSnapshotBackPressure(t *testing.T) {
 	n.dv.roads[0].caps = port.Capabilities()
 	p.speaks.Store(uint64(FeatureSnapshots))
 	p.path.Store(0)
+	p.inDone = make(chan struct{}) // it can answer
 	source := &slowReader{Reader: bytes.NewReader(randomDB(4 << 20))}
 	end := sendSnap(n, 2, 1, source, 4<<20)
 	eventually(t, "the transfer is opened", func() bool { return port.has(func(h snapHeader) bool { return h.kind == snapOpen }) })
@@ -258,6 +260,91 @@ func TestSnapshotBackPressure(t *testing.T) {
 	}
 	if !port.has(func(h snapHeader) bool { return h.kind == snapAbort }) {
 		t.Error("the receiver was not told")
+	}
+}
+
+// deafTo keeps a member from being dialled: what it says by frames arrives nowhere.
+func deafTo(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == BootstrapPath {
+			http.Error(w, "not now", http.StatusServiceUnavailable)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// A member whose answers cannot arrive gets its snapshot by rafthttp. Frames reach it
+// all the same.
+func TestSnapshotOneWay(t *testing.T) {
+	config := Config{Fabrics: []string{FabricStream}, SnapshotStall: time.Hour, NoRelays: true}
+	nodes := startNodes(t, nodeOptions{config: config}, nodeOptions{config: config, wrap: deafTo})
+	a, b := nodes[0], nodes[1]
+	eventually(t, "frames go one way", func() bool {
+		return a.dv.peer(2).pathName() == FabricStream && b.dv.peer(1).pathName() == roadRafthttp
+	})
+	eventually(t, "rafthttp goes", func() bool { return !a.tr.ActiveSince(2).IsZero() })
+	db := randomDB(1 << 20)
+	wantEnd(t, sendSnap(a, 2, 1, bytes.NewReader(db), len(db)), true)
+	wantSaved(t, b, 1, db)
+
+	// The receiver takes none that it cannot answer.
+	open, err := proto.Marshal(snapMsg(1, 2, 2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := fabric.Frame{Patch: appendSnapPatch(nil, snapHeader{kind: snapOpen, transfer: 7, total: 10}, open), Body: open}
+	if err := b.dv.transfers.receive(b.dv.peer(1), &f); err == nil || len(b.dv.transfers.incoming) > 0 {
+		t.Errorf("a snapshot that could not be answered began: %v", err)
+	}
+}
+
+// A receiver that never answered is sent the next snapshot by rafthttp, and the
+// one after that by frames again.
+func TestSnapshotUnanswered(t *testing.T) {
+	nodes := startNodes(t, nodeOptions{config: Config{SnapshotStall: time.Second}}, nodeOptions{})
+	onPath(t, FabricUDP, nodes...)
+	a, b := nodes[0], nodes[1]
+	p := a.dv.peer(2)
+	b.dv.peer(1).paused.Store(true) // it drops what comes
+	wantEnd(t, sendSnap(a, 2, 1, bytes.NewReader(randomDB(100)), 100), false)
+	b.dv.peer(1).paused.Store(false)
+	for i, want := range []bool{false, true, true} {
+		if got := p.takesSnapshots(); got != want {
+			t.Errorf("%d snapshots later: by frames %v, want %v", i+1, got, want)
+		}
+	}
+	wantEnd(t, sendSnap(a, 2, 2, bytes.NewReader(randomDB(100)), 100), true)
+}
+
+// stuckSource gives nothing until it is closed.
+type stuckSource struct {
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (s *stuckSource) Read([]byte) (int, error) { <-s.closed; return 0, io.ErrClosedPipe }
+func (s *stuckSource) Close() error             { s.once.Do(func() { close(s.closed) }); return nil }
+
+// A database that gives nothing holds up neither raft nor the transport's end.
+func TestSnapshotSourceStuck(t *testing.T) {
+	for name, stall := range map[string]time.Duration{"stall": 300 * time.Millisecond, "stop": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			nodes := startNodes(t, nodeOptions{config: Config{SnapshotStall: stall}}, nodeOptions{})
+			onPath(t, FabricUDP, nodes...)
+			a := nodes[0]
+			m := snap.NewMessage(snapMsg(1, 2, 1), &stuckSource{closed: make(chan struct{})}, 100)
+			a.tr.SendSnapshot(m)
+			eventually(t, "the receiver waits", func() bool {
+				nodes[1].dv.transfers.mu.Lock()
+				defer nodes[1].dv.transfers.mu.Unlock()
+				return len(nodes[1].dv.transfers.incoming) == 1
+			})
+			if name == "stop" {
+				a.tr.RemovePeer(2)
+			}
+			wantEnd(t, m.CloseNotify(), false)
+		})
 	}
 }
 

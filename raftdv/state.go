@@ -247,19 +247,6 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-// incarnation is the newest one that the peer told.
-func (p *peer) incarnation() uint64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var newest uint64
-	for _, s := range []*controlStream{p.in, p.out} {
-		if s != nil {
-			newest = max(newest, s.theirs.Incarnation)
-		}
-	}
-	return newest
-}
-
 func (u *urlPicker) all() []string {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -160,6 +160,8 @@ func (ts *transfers) begin(p *peer, key transferKey, h snapHeader, body []byte) 
 	switch {
 	case ts.closed:
 		return fmt.Errorf("member %s is stopping", ts.t.ID)
+	case p.answerRoad(snapPatchLen) == nil:
+		return fmt.Errorf("member %s has no road to %s by which to answer: it waits until it has one", ts.t.ID, p.id)
 	case h.offset != 0:
 		return fmt.Errorf("member %s does not know this transfer any more: it was restarted", ts.t.ID)
 	case len(ts.incoming) >= maxIncoming:
@@ -174,10 +176,23 @@ func (ts *transfers) begin(p *peer, key transferKey, h snapHeader, body []byte) 
 	return nil
 }
 
+// answerRoad is the road in use, or any that is up.
+func (p *peer) answerRoad(size int) *road {
+	if r := p.bestRoad(size); r != nil {
+		return r
+	}
+	for _, r := range p.t.roads {
+		if r.port != nil && size <= r.caps.MaxFrame && p.isUp(r.index) {
+			return r
+		}
+	}
+	return nil
+}
+
 // reply sends what a receiver has to say; if it is lost, the sender asks.
 func (ts *transfers) reply(p *peer, h snapHeader, text string) {
 	body := []byte(text)
-	r := p.bestRoad(len(body) + snapPatchLen)
+	r := p.answerRoad(len(body) + snapPatchLen)
 	if r == nil {
 		return
 	}
