@@ -231,7 +231,8 @@ func (s *sendTransfer) pump() error {
 var errSourceStuck = errors.New("the database gives nothing")
 
 // readChunk reads the next chunk. A source that gives nothing for SnapshotStall, or
-// until the transport stops, is closed.
+// until the transport stops, is closed, which is the only way to end its Read. The
+// counter that etcd keeps around it is not made for that; what it says is not used.
 func (s *sendTransfer) readChunk() error {
 	var why atomic.Pointer[error]
 	end := func(err error) {
