@@ -123,14 +123,16 @@ func (p *peer) dial() (done <-chan struct{}, err error) {
 		return nil, err
 	}
 	request := ours.encode()
-	ctx, cancel := context.WithCancel(p.ctx)
+	ctx, cancel := context.WithCancelCause(p.ctx)
 	defer func() {
 		if err != nil {
-			cancel()
+			cancel(nil)
 			p.urls.unreachable(u)
 		}
 	}()
+	p.dialBegins(cancel)
 	resp, nc, err := p.roundTrip(ctx, p.t.dialer, u, request, nil)
+	p.dialBegins(nil)
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +147,30 @@ func (p *peer) dial() (done <-chan struct{}, err error) {
 	if p.doubt.answered(theirs.Incarnation) {
 		p.t.elections.gone(p.member)
 	}
-	return p.attachIncoming(&upgradedConn{resp.Body.(io.ReadWriteCloser), nc, cancel}, s)
+	return p.attachIncoming(&upgradedConn{resp.Body.(io.ReadWriteCloser), nc, func() { cancel(nil) }}, s)
+}
+
+// hungDial is how long a dial may take that the peer, which dials here, would have
+// answered long ago: a proxy or a load balancer has accepted it before the peer was
+// there, and nobody has it now.
+const hungDial = 500 * time.Millisecond
+
+var errHungDial = errors.New("nobody answered, and the peer has dialled here: dialling again")
+
+// dialBegins notes how the dial that begins now is ended; nil: it is over.
+func (p *peer) dialBegins(cancel context.CancelCauseFunc) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dialCancel, p.dialBegun = cancel, time.Now()
+}
+
+// endHungDial is told that the peer has dialled here.
+func (p *peer) endHungDial() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.dialCancel != nil && time.Since(p.dialBegun) > hungDial {
+		p.dialCancel(errHungDial)
+	}
 }
 
 func (p *peer) dialHello() (*hello, *ecdh.PrivateKey, error) {

@@ -74,6 +74,9 @@ type peer struct {
 	outDone <-chan struct{}
 	sideErr error
 	stopped bool
+
+	dialCancel context.CancelCauseFunc // ends the dial that runs
+	dialBegun  time.Time
 }
 
 // issuedToken is what a peer gave to this member, as long as it lives.
@@ -135,8 +138,9 @@ func (p *peer) updateURLs(urls types.URLs) {
 	p.kick()
 }
 
-// kick ends the pause before the next dial.
+// kick ends the pause before the next dial, and a dial that hangs.
 func (p *peer) kick() {
+	p.endHungDial()
 	select {
 	case p.redial <- struct{}{}:
 	default:

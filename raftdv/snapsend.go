@@ -191,7 +191,7 @@ func (s *sendTransfer) run() error {
 		if s.takeAsk() {
 			asked = time.Now()
 			if !s.sendFrame(snapHeader{kind: snapOpen, transfer: s.id, offset: s.base, total: s.size}, s.open) {
-				s.resync()
+				s.askLater()
 			}
 		} else if err := s.pump(); err != nil {
 			return err
@@ -325,10 +325,15 @@ func (s *sendTransfer) answer(h snapHeader, text string) {
 
 // resync makes run ask the receiver where to go on.
 func (s *sendTransfer) resync() {
-	s.mu.Lock()
-	s.ask = true
-	s.mu.Unlock()
+	s.askLater()
 	s.poke()
+}
+
+// askLater makes it ask when it comes round again.
+func (s *sendTransfer) askLater() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ask = true
 }
 
 func (s *sendTransfer) takeAsk() bool {

@@ -201,13 +201,18 @@ func TestSnapshotResumes(t *testing.T) {
 
 // fakePort takes every frame and says nothing.
 type fakePort struct {
-	mu   sync.Mutex
-	sent []snapHeader
+	mu    sync.Mutex
+	sent  []snapHeader
+	tries int
+	full  bool // it refuses what is sent
 }
 
 func (f *fakePort) Send(batch []fabric.Outgoing) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.tries++; f.full {
+		return fabric.ErrNoCredit
+	}
 	for _, o := range batch {
 		h, err := parseSnapPatch(o.Patch[0], o.Body)
 		if err != nil {
@@ -228,21 +233,40 @@ func (f *fakePort) has(match func(snapHeader) bool) bool {
 	return slices.ContainsFunc(f.sent, match)
 }
 
-// A receiver that consumes nothing holds back the sender: no more than the
-// window is read from the source, whatever window it claims to have, and the
-// transfer fails in bounded time.
-func TestSnapshotBackPressure(t *testing.T) {
+// onFakePort is a member whose peer 2 is at a port that takes all.
+func onFakePort(t *testing.T, port *fakePort) *node {
 	n := newNode(t, 1, nodeOptions{})
-	n.start(t, nodeOptions{config: Config{SnapshotWindow: minSnapshotWindow, SnapshotStall: time.Second}})
+	n.start(t, nodeOptions{config: Config{SnapshotWindow: minSnapshotWindow, SnapshotStall: 3 * time.Second}})
 	t.Cleanup(n.stop)
 	n.tr.AddPeer(2, []string{"http://127.0.0.1:1"})
-	port, p := &fakePort{}, n.dv.peer(2)
+	p := n.dv.peer(2)
 	n.dv.roads[0].port.Close()
 	n.dv.roads[0].port = port
 	n.dv.roads[0].caps = port.Capabilities()
 	p.speaks.Store(uint64(FeatureSnapshots))
 	p.path.Store(0)
 	p.inDone = make(chan struct{}) // it can answer
+	return n
+}
+
+// A sender that cannot send waits before it tries again.
+func TestSnapshotWithoutCredit(t *testing.T) {
+	port := &fakePort{full: true}
+	n := onFakePort(t, port)
+	wantEnd(t, sendSnap(n, 2, 1, bytes.NewReader(randomDB(100)), 100), false)
+	port.mu.Lock()
+	defer port.mu.Unlock()
+	if most := int(time.Second/resyncEvery) + 10; port.tries > most {
+		t.Errorf("%d attempts to send in the second that a receiver has to answer, want at most %d", port.tries, most)
+	}
+}
+
+// A receiver that consumes nothing holds back the sender: no more than the
+// window is read from the source, whatever window it claims to have, and the
+// transfer fails in bounded time.
+func TestSnapshotBackPressure(t *testing.T) {
+	port := &fakePort{}
+	n := onFakePort(t, port)
 	source := &slowReader{Reader: bytes.NewReader(randomDB(4 << 20))}
 	end := sendSnap(n, 2, 1, source, 4<<20)
 	eventually(t, "the transfer is opened", func() bool { return port.has(func(h snapHeader) bool { return h.kind == snapOpen }) })
@@ -302,7 +326,7 @@ func TestSnapshotOneWay(t *testing.T) {
 // A receiver that never answered is sent the next snapshot by rafthttp, and the
 // one after that by frames again.
 func TestSnapshotUnanswered(t *testing.T) {
-	nodes := startNodes(t, nodeOptions{config: Config{SnapshotStall: time.Second}}, nodeOptions{})
+	nodes := startNodes(t, nodeOptions{config: Config{SnapshotStall: 6 * time.Second}}, nodeOptions{})
 	onPath(t, FabricUDP, nodes...)
 	a, b := nodes[0], nodes[1]
 	p := a.dv.peer(2)

@@ -151,7 +151,8 @@ func (ts *transfers) open(p *peer, h snapHeader, body []byte) error {
 		ts.reply(p, snapHeader{kind: snapDone, transfer: h.transfer}, err.Error())
 		return err
 	}
-	ts.reply(p, snapHeader{kind: snapProgress, transfer: h.transfer, total: uint64(ts.t.cfg.SnapshotWindow)}, "")
+	// A sender that thinks it has begun already is to begin again.
+	ts.reply(p, snapHeader{kind: snapRewind, transfer: h.transfer, total: uint64(ts.t.cfg.SnapshotWindow)}, "")
 	return nil
 }
 

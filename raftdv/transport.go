@@ -85,7 +85,8 @@ type Transport struct {
 
 	peers atomic.Pointer[map[types.ID]*peer] // replaced under mu, read freely
 	mu    sync.Mutex
-	// stopped is set once, under mu.
+	// former and stopped, which is set once, are guarded by mu.
+	former  formerPeers
 	stopped bool
 }
 
@@ -225,6 +226,7 @@ func (t *Transport) AddPeer(id types.ID, us []string) {
 		t.inner.AddPeer(id, us)
 	}
 	p := newPeer(t, id, urls)
+	t.former.restore(p)
 	t.replacePeers(func(peers map[types.ID]*peer) { peers[id] = p })
 	for _, r := range t.roads {
 		r.addPeer(p.member)
@@ -259,6 +261,7 @@ func (t *Transport) removePeer(id types.ID) {
 			r.removePeer(p.member)
 		}
 		p.stop()
+		t.former.keep(p)
 		t.elections.kick()
 	}
 	if !t.cfg.Require || p == nil {
