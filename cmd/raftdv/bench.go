@@ -23,7 +23,7 @@ difference. docs/performance.md says how it is done and what it cannot say.`,
 		Args: cobra.NoArgs, // else a name that is no command prints this help and succeeds
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newBenchTransportCmd(), newBenchRaftCmd(), newBenchEtcdCmd(), newBenchFailoverCmd(), newBenchPartitionCmd(), newBenchMessagesCmd())
+	cmd.AddCommand(newBenchTransportCmd(), newBenchRaftCmd(), newBenchEtcdCmd(), newBenchFailoverCmd(), newBenchPartitionCmd(), newBenchJoinCmd(), newBenchMessagesCmd())
 	return cmd
 }
 

@@ -50,6 +50,22 @@ func (r Result) Check() error {
 	return errors.Join(errs...)
 }
 
+// Check wants a new member to come no later than stock's: the intervals do not
+// exclude 1.
+func (r JoinResult) Check() error {
+	var errs []error
+	for _, c := range []struct {
+		what   string
+		median float64
+		lo     float64
+	}{{"its snapshot", r.SnapshotRatio, r.SnapshotRatioLo}, {"being ready", r.ReadyRatio, r.ReadyRatioLo}} {
+		if !(c.lo <= 1) {
+			errs = append(errs, fmt.Errorf("%w: for %s a new member takes %.3g times what stock's does (at least %.3g)", ErrMissed, c.what, c.median, c.lo))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Check wants no change of leader, and no more than stock where members are
 // throttled.
 func (r QuietResult) Check() error {

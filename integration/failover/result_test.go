@@ -121,7 +121,7 @@ func TestFieldsAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	for title, results := range map[string][]any{
-		"Failover": {Result{}, QuietResult{}, AttackResult{}}, "Partitions": {PartitionResult{}}, "Packets": {MessagesResult{}},
+		"Failover": {Result{}, QuietResult{}, AttackResult{}}, "Partitions": {PartitionResult{}}, "Packets": {MessagesResult{}}, "Joining": {JoinResult{}},
 	} {
 		_, section, _ := strings.Cut(string(text), "\n## "+title+"\n")
 		section, _, _ = strings.Cut(section, "\n## ")
