@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -99,4 +100,55 @@ func tryGroup(root string) error {
 	defer os.Remove(dir)
 	_, err := os.Stat(filepath.Join(dir, file))
 	return err
+}
+
+// userHz is the unit of /proc/stat, the same on all of Go's architectures.
+const userHz = time.Second / 100
+
+// OthersUse watches which share of the machine's processors other processes use, or other
+// machines on the same host, until it is called for the result; 0 if it cannot be known.
+func OthersUse() (share func() float64) {
+	begin, all, own, err := processorTime()
+	return func() float64 {
+		end, allNow, ownNow, err2 := processorTime()
+		wall := end.Sub(begin).Seconds()
+		if err != nil || err2 != nil || wall <= 0 {
+			return 0
+		}
+		return ((allNow - all) - (ownNow - own)).Seconds() / wall
+	}
+}
+
+// processorTime is what all have used, by the number of processors, and this process.
+func processorTime() (at time.Time, all, own time.Duration, err error) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return at, 0, 0, err
+	}
+	var use syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &use); err != nil {
+		return at, 0, 0, err
+	}
+	busy, processors, err := busyTime(string(text))
+	if err != nil {
+		return at, 0, 0, err
+	}
+	mine := time.Duration(use.Utime.Nano() + use.Stime.Nano())
+	return time.Now(), busy / time.Duration(processors), mine / time.Duration(processors), nil
+}
+
+// busyTime adds up what the first line of /proc/stat says, but for idle and waiting for
+// disks, and counts processors. Guests' time is in the first fields as well.
+func busyTime(stat string) (busy time.Duration, processors int, err error) {
+	processors = strings.Count(stat, "\ncpu")
+	first, _, _ := strings.Cut(stat, "\n")
+	var f [8]int64
+	_, err = fmt.Sscanf(first, "cpu %d %d %d %d %d %d %d %d", &f[0], &f[1], &f[2], &f[3], &f[4], &f[5], &f[6], &f[7])
+	if err == nil && processors == 0 {
+		err = errors.New("no processor")
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("/proc/stat begins with %q: %w", first, err)
+	}
+	return time.Duration(f[0]+f[1]+f[2]+f[5]+f[6]+f[7]) * userHz, processors, nil
 }

@@ -52,3 +52,19 @@ func TestLinuxProbes(t *testing.T) {
 		t.Error("this is older than Linux 2.0")
 	}
 }
+
+// TestBusyTime: time is added up as the kernel documents it.
+func TestBusyTime(t *testing.T) {
+	const stat = "cpu  10 20 30 1000 500 1 2 3 9 9\ncpu0 5 10 15 500 250 1 1 2 0 0\ncpu1 5 10 15 500 250 0 1 1 0 0\nintr 1\n"
+	if busy, n, err := busyTime(stat); err != nil || busy != 66*userHz || n != 2 {
+		t.Errorf("%v on %d processors, %v; want %v on 2", busy, n, err, 66*userHz)
+	}
+	for _, bad := range []string{"", "cpu 1 2\ncpu0 1\n", "cpu 1 2 3 4 5 6 7 8\n"} {
+		if _, _, err := busyTime(bad); err == nil {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+	if share := OthersUse()(); share < -1 || share > 1.5 {
+		t.Errorf("others use %v of the processors", share)
+	}
+}

@@ -26,3 +26,6 @@ func Disks() []Need { return []Need{linux("ext4 on a loop device")} }
 
 // CPULimits are control groups that bound processor time.
 func CPULimits() []Need { return []Need{linux("control groups that bound processor time")} }
+
+// OthersUse is not known: nothing is excused with it.
+func OthersUse() (share func() float64) { return func() float64 { return 0 } }
