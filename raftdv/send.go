@@ -212,7 +212,12 @@ func (p *peer) bestRoad(size int) *road {
 	if r := p.t.roads[i]; size <= r.caps.MaxFrame {
 		return r
 	}
-	for _, r := range p.t.roads[i+1:] {
+	return p.roadUp(int(i)+1, size)
+}
+
+// roadUp is the first road from an index on that is up and carries size bytes.
+func (p *peer) roadUp(from, size int) *road {
+	for _, r := range p.t.roads[from:] {
 		if r.port != nil && size <= r.caps.MaxFrame && p.isUp(r.index) {
 			return r
 		}

@@ -182,12 +182,7 @@ func (p *peer) answerRoad(size int) *road {
 	if r := p.bestRoad(size); r != nil {
 		return r
 	}
-	for _, r := range p.t.roads {
-		if r.port != nil && size <= r.caps.MaxFrame && p.isUp(r.index) {
-			return r
-		}
-	}
-	return nil
+	return p.roadUp(0, size)
 }
 
 // reply sends what a receiver has to say; if it is lost, the sender asks.
