@@ -137,9 +137,11 @@ func RunJoins(ctx context.Context, cfg JoinConfig, report func(JoinResult)) (err
 		}
 	}()
 	for _, name := range bothSides {
-		if sides[name], err = openFull(ctx, name, cfg); err != nil {
+		s, err := openFull(ctx, name, cfg)
+		if err != nil {
 			return err
 		}
+		sides[name] = s
 	}
 	err = inTurn(cfg.Trials, bothSides, func(trial int, name string) error {
 		n := of(name, &r.Stock, &r.DV)
@@ -226,9 +228,11 @@ func (s *side) replace(ctx context.Context, writers int, n *JoinNumbers) error {
 	if err != nil {
 		return err
 	}
-	if s.clients[m], err = clientOf(m); err != nil {
+	cli, err := clientOf(m)
+	if err != nil {
 		return err
 	}
+	s.clients[m] = cli
 	if w.begun.IsZero() || w.saved.IsZero() {
 		return fmt.Errorf("%s joined %s, and no snapshot was seen in its folder: use a larger database", m.Name, s.name)
 	}

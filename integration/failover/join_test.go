@@ -33,6 +33,15 @@ func TestRunJoins(t *testing.T) {
 	empty(t, p.Dir)
 }
 
+// A cluster that does not start ends the run, and leaves nothing.
+func TestRunJoinsWithoutCluster(t *testing.T) {
+	p := Programs{Stock: "/bin/false", DV: "/bin/false", Dir: t.TempDir()}
+	if err := RunJoins(t.Context(), JoinConfig{Programs: p}, func(JoinResult) { t.Error("a result") }); err == nil || !strings.Contains(err.Error(), StockSide) {
+		t.Errorf("%v, want what failed to start", err)
+	}
+	empty(t, p.Dir)
+}
+
 // A new folder is seen, and the file of a snapshot in it, at its beginning and end.
 func TestJoinWatch(t *testing.T) {
 	dir := t.TempDir()
