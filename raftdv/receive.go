@@ -141,24 +141,22 @@ func (r *receiver) Row(from fabric.MemberID, row fabric.Row) {
 	}
 }
 
-// Resolve hears of losses only: but for snapshots no ticket asks for acks.
+// Resolve hears of losses; only frames of snapshots and of the order have tickets, and
+// so acks as well.
 func (r *receiver) Resolve(settled []fabric.Resolution) {
 	for i := range settled {
 		s := &settled[i]
-		if s.Ticket&orderTicket != 0 {
+		switch {
+		case s.Ticket&orderTicket != 0:
 			r.t.ordering.settled(s.To, s.Ticket, !s.Acked())
-			continue
+		case s.Ticket != 0:
+			r.t.transfers.settled(s.Ticket, !s.Acked())
+		case !s.Acked():
+			if p := r.t.peer(types.ID(s.To)); p != nil {
+				p.metrics.dropped(s.Lane, s.Err)
+				p.lostMessage(s.Err)
+			}
 		}
-		p := r.t.peer(types.ID(s.To))
-		if s.Acked() || p == nil {
-			continue
-		}
-		if s.Ticket != 0 {
-			r.t.transfers.lost(s.Ticket)
-			continue
-		}
-		p.metrics.dropped(s.Lane, s.Err)
-		p.lostMessage(s.Err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"sync"
 )
 
 // Snapshots travel as frames of their own on the bulk lane, what their
@@ -79,4 +80,26 @@ func parseSnapPatch(patch, body []byte) (snapHeader, error) {
 		return snapHeader{}, fmt.Errorf("snapshot frame of unknown kind %d", h.kind)
 	}
 	return h, nil
+}
+
+// chunk is a piece of a database, on its way out or in.
+type chunk []byte
+
+// chunks holds pointers to arrays of snapshotChunk bytes that nobody uses.
+var chunks = sync.Pool{New: func() any { return new([snapshotChunk]byte) }}
+
+// newChunk returns size bytes of any content. One that is larger than what this
+// version sends is not kept.
+func newChunk(size int) chunk {
+	if size > snapshotChunk {
+		return make(chunk, size)
+	}
+	return chunks.Get().(*[snapshotChunk]byte)[:size]
+}
+
+// free gives a chunk back, which nobody uses from now on.
+func (c chunk) free() {
+	if cap(c) == snapshotChunk {
+		chunks.Put((*[snapshotChunk]byte)(c[:snapshotChunk]))
+	}
 }

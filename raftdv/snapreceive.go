@@ -36,8 +36,10 @@ type receiveTransfer struct {
 
 	mu       sync.Mutex // guards the fields below
 	cond     sync.Cond
-	queue    []byte // received and not consumed, at most a window
-	received uint64 // offset behind the last byte that came in order
+	queue    []chunk // received and not consumed, oldest first, at most a window
+	queued   int     // bytes of it
+	first    int     // bytes of its first chunk that are consumed
+	received uint64  // offset behind the last byte that came in order
 	consumed uint64
 	told     uint64 // the offset last told to the sender
 	rewound  bool   // the sender was asked to go back, and has not yet
@@ -154,15 +156,39 @@ func (r *receiveTransfer) Read(b []byte) (int, error) {
 		r.mu.Unlock()
 		return 0, err
 	}
-	n := copy(b, r.queue)
-	r.queue = r.queue[n:]
-	r.consumed += uint64(n)
+	n := r.take(b)
 	tell := r.progress()-r.told >= uint64(r.p.t.cfg.SnapshotWindow)/4 || r.consumed == r.size
 	r.mu.Unlock()
 	if tell {
 		r.tell(snapProgress)
 	}
 	return n, nil
+}
+
+// take moves the oldest bytes of the queue to b. It is called with mu held.
+func (r *receiveTransfer) take(b []byte) (n int) {
+	for n < len(b) && len(r.queue) > 0 {
+		c := r.queue[0]
+		m := copy(b[n:], c[r.first:])
+		n += m
+		if r.first += m; r.first == len(c) {
+			c.free()
+			r.queue[0] = nil
+			r.queue, r.first = r.queue[1:], 0
+		}
+	}
+	r.queued -= n
+	r.consumed += uint64(n)
+	return n
+}
+
+// put appends a copy of body to the queue. It is called with mu held.
+func (r *receiveTransfer) put(body []byte) {
+	c := newChunk(len(body))
+	copy(c, body)
+	r.queue = append(r.queue, c)
+	r.queued += len(body)
+	r.received += uint64(len(body))
 }
 
 // progress is what the sender may forget: whole chunks, or everything.
@@ -203,7 +229,7 @@ func (r *receiveTransfer) data(h snapHeader, body []byte) {
 	r.heard = time.Now()
 	end := h.offset + uint64(len(body))
 	switch {
-	case h.offset < r.received || r.err != nil:
+	case h.offset < r.received || len(body) == 0 || r.err != nil:
 		r.mu.Unlock()
 	case h.offset > r.received:
 		ask := !r.rewound
@@ -211,12 +237,12 @@ func (r *receiveTransfer) data(h snapHeader, body []byte) {
 		if ask {
 			r.tell(snapRewind)
 		}
-	case end > r.size || len(r.queue)+len(body) > r.p.t.cfg.SnapshotWindow+snapshotChunk:
+	case end > r.size || r.queued+len(body) > r.p.t.cfg.SnapshotWindow+snapshotChunk:
 		r.mu.Unlock()
 		r.fail(fmt.Errorf("member %s sends byte %d of %d, beyond what it was granted", r.p.id, end, r.size))
 	default:
-		r.queue = append(r.queue, body...)
-		r.received, r.rewound = end, false
+		r.put(body)
+		r.rewound = false
 		r.cond.Signal()
 		r.mu.Unlock()
 	}

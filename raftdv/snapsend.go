@@ -88,8 +88,6 @@ type sendTransfer struct {
 	wake    chan struct{} // holds one
 }
 
-type chunk []byte
-
 type snapAnswer struct {
 	snapHeader
 	text string
@@ -242,7 +240,7 @@ func (s *sendTransfer) readChunk() error {
 	timer := time.AfterFunc(s.p.t.cfg.SnapshotStall, func() { end(errSourceStuck) })
 	defer timer.Stop()
 	defer context.AfterFunc(s.p.ctx, func() { end(context.Cause(s.p.ctx)) })()
-	c := make(chunk, min(snapshotChunk, s.size-s.read))
+	c := newChunk(int(min(snapshotChunk, s.size-s.read)))
 	_, err := io.ReadFull(s.source, c)
 	if err != nil {
 		if cause := why.Load(); cause != nil {
@@ -307,6 +305,7 @@ func (s *sendTransfer) handleAnswers() (done, progress bool, err error) {
 func (s *sendTransfer) drop(offset uint64) {
 	for len(s.chunks) > 0 && s.base+uint64(len(s.chunks[0])) <= offset {
 		s.base += uint64(len(s.chunks[0]))
+		s.chunks[0].free()
 		s.chunks[0] = nil
 		s.chunks = s.chunks[1:]
 	}

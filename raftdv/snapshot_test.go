@@ -45,7 +45,7 @@ func sendSnap(n *node, to, index uint64, db io.Reader, size int) <-chan bool {
 	return m.CloseNotify()
 }
 
-func wantEnd(t *testing.T, end <-chan bool, want bool) {
+func wantEnd(t testing.TB, end <-chan bool, want bool) {
 	t.Helper()
 	select {
 	case got := <-end:
@@ -74,7 +74,7 @@ func wantSaved(t *testing.T, n *node, index uint64, db []byte) {
 }
 
 // onlyFabric is a configuration with one fabric.
-func onlyFabric(t *testing.T, name string) (c Config) {
+func onlyFabric(t testing.TB, name string) (c Config) {
 	if name == FabricShm {
 		c = withShm(t)
 	}
@@ -270,7 +270,7 @@ func TestSnapshotBackPressure(t *testing.T) {
 	source := &slowReader{Reader: bytes.NewReader(randomDB(4 << 20))}
 	end := sendSnap(n, 2, 1, source, 4<<20)
 	eventually(t, "the transfer is opened", func() bool { return port.has(func(h snapHeader) bool { return h.kind == snapOpen }) })
-	n.dv.transfers.lost(1) // the first question may be asked again at any time
+	n.dv.transfers.settled(1, true) // the first question may be asked again at any time
 	n.dv.transfers.mu.Lock()
 	s := n.dv.transfers.outgoing[1]
 	n.dv.transfers.mu.Unlock()
@@ -429,5 +429,24 @@ func TestSnapshotLies(t *testing.T) {
 	}
 	if receive(snapHeader{kind: snapOpen, transfer: 300, total: 10}, open) == nil {
 		t.Error("one snapshot more than the limit was accepted")
+	}
+}
+
+// A frame that arrived makes the sender go on, one that did not makes it ask.
+func TestSnapshotSettled(t *testing.T) {
+	s := &sendTransfer{id: 7, wake: make(chan struct{}, 1)}
+	ts := &transfers{outgoing: map[uint64]*sendTransfer{s.id: s}}
+	ts.settled(8, false)
+	if len(s.wake) != 0 {
+		t.Error("woken by what another transfer's frame did")
+	}
+	ts.settled(s.id, false)
+	if len(s.wake) != 1 || s.takeAsk() {
+		t.Errorf("an ack: %d wake-ups, want 1 and no question", len(s.wake))
+	}
+	<-s.wake
+	ts.settled(s.id, true)
+	if len(s.wake) != 1 || !s.takeAsk() {
+		t.Errorf("a loss: %d wake-ups, want 1 and a question", len(s.wake))
 	}
 }

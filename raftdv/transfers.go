@@ -91,13 +91,18 @@ func (ts *transfers) receive(p *peer, f *fabric.Frame) error {
 	return nil
 }
 
-// lost is told of a snapshot frame that did not arrive.
-func (ts *transfers) lost(ticket uint64) {
+// settled is told of a snapshot frame that arrived, which leaves room for another
+// one, or did not.
+func (ts *transfers) settled(ticket uint64, lost bool) {
 	ts.mu.Lock()
 	s := ts.outgoing[ticket]
 	ts.mu.Unlock()
-	if s != nil {
+	switch {
+	case s == nil:
+	case lost:
 		s.resync()
+	default:
+		s.poke()
 	}
 }
 
