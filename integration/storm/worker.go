@@ -18,6 +18,7 @@ import (
 // w. It is what worker processes do.
 func (s *Spec) Work(r io.Reader, w io.Writer) error {
 	debug.SetGCPercent(workerGC)
+	debug.SetMemoryLimit(workerMemory)
 	for in := bufio.NewScanner(r); in.Scan(); {
 		trial, err := strconv.ParseUint(in.Text(), 10, 64)
 		if err != nil || trial >= s.Trials() {
@@ -35,9 +36,12 @@ func (s *Spec) Work(r io.Reader, w io.Writer) error {
 	return nil
 }
 
-// workerGC is what memory of a trial is not looked through for: a trial needs little, and
-// most of it until its end.
-const workerGC = 400
+// A trial needs little memory, and most of it until its end: garbage is looked for when
+// there is workerGC percent of that, or when a worker holds workerMemory bytes.
+const (
+	workerGC     = 1600
+	workerMemory = 512 << 20
+)
 
 // worker is a process that runs trials: the source that raft draws from is one for each
 // process, and a trial that breaks everything breaks it alone.
