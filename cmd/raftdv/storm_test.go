@@ -268,6 +268,7 @@ func TestStormTools(t *testing.T) {
 		{[]string{"storm", spec, "--explain"}, 0, []string{"cells", "12", "crash-leader: the leader's machine crashes", holds}},
 		{[]string{"storm", spec, "--dry-run"}, 0, []string{"4 cells, 12 trials"}},
 		{[]string{"storm", "replay", run, "7"}, 0, []string{"as in the folder", "messages_per_op"}},
+		{[]string{"storm", "replay", run, "7", "--trace"}, 0, []string{"as in the folder", "s  none\n", " leads term "}},
 		{[]string{"storm", "replay", run, "12"}, 1, []string{"there are 0 to 11"}},
 		{[]string{"storm", "report", run}, 0, []string{"report.html"}},
 		{[]string{"storm", "plot", run, "--metric=unavailable", "--by=transport", "--over=fault"}, 0, []string{"<svg", "crash-leader"}},

@@ -34,7 +34,8 @@ func newStormMergeCmd() *cobra.Command {
 }
 
 func newStormReplayCmd() *cobra.Command {
-	return &cobra.Command{
+	var trace bool
+	cmd := &cobra.Command{
 		Use: "replay RUN TRIAL", Short: "Run a trial of a run again, and compare", Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, _, err := storm.Load(args[0])
@@ -45,9 +46,11 @@ func newStormReplayCmd() *cobra.Command {
 			if err != nil || trial >= s.Trials() {
 				return fmt.Errorf("trial %s: there are 0 to %d", args[1], s.Trials()-1)
 			}
-			return s.Replay(cmd.OutOrStdout(), args[0], trial)
+			return s.Replay(cmd.OutOrStdout(), args[0], trial, trace)
 		},
 	}
+	cmd.Flags().BoolVar(&trace, "trace", false, "say first what happened when: faults, what arbiters do, who leads")
+	return cmd
 }
 
 func newStormReportCmd() *cobra.Command {

@@ -116,7 +116,7 @@ func TestRealRun(t *testing.T) {
 			t.Errorf("%s does not say whose time it shows", p.File)
 		}
 	}
-	if err := loaded.Replay(t.Output(), dir, 0); err == nil || !strings.Contains(err.Error(), "do not repeat") {
+	if err := loaded.Replay(t.Output(), dir, 0, false); err == nil || !strings.Contains(err.Error(), "do not repeat") {
 		t.Errorf("replay: %v", err)
 	}
 	simulated := parse()

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 )
 
 // A Summary is what the results of a run come to.
@@ -188,12 +189,17 @@ func spread(s *sample) string {
 	return fmt.Sprintf("%s\t%s-%s\t%s", number4(m.Median), number4(m.Lo), number4(m.Hi), number4(s.stat("p99")))
 }
 
-// Replay runs a trial again and compares it with what the folder has.
-func (s *Spec) Replay(w io.Writer, dir string, trial uint64) error {
+// Replay runs a trial again and compares it with what the folder has. With trace it
+// says first what happened when, in simulated time.
+func (s *Spec) Replay(w io.Writer, dir string, trial uint64, trace bool) error {
 	if s.Real {
 		return errors.New("trials with real processes cannot be run again as they were: processes do not repeat what they did")
 	}
-	again, err := s.Simulate(trial)
+	var tell func(at time.Duration, what string)
+	if trace {
+		tell = func(at time.Duration, what string) { fmt.Fprintf(w, "%14v  %s\n", at, what) }
+	}
+	again, err := s.simulate(trial, tell)
 	if err != nil {
 		return err
 	}

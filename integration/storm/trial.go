@@ -48,10 +48,16 @@ func (c *Cell) time(name string) time.Duration {
 // Simulate runs a trial in this process; one at a time, as raft draws from a source
 // that the process has once.
 func (s *Spec) Simulate(trial uint64) (Result, error) {
+	return s.simulate(trial, nil)
+}
+
+// simulate tells trace, if any, what happens when.
+func (s *Spec) simulate(trial uint64, trace func(at time.Duration, what string)) (Result, error) {
 	cfg, lab, err := s.simulated(trial)
 	if err != nil {
 		return Result{}, err
 	}
+	cfg.Trace = trace
 	r, err := simulate.RunLab(cfg, lab)
 	if err != nil {
 		return Result{}, err
