@@ -46,6 +46,9 @@ type curve struct {
 	points []Point
 }
 
+// countedUnits are those of whole numbers.
+var countedUnits = []string{"rounds", "campaigns", "elections", "terms"}
+
 // cdf draws distributions: for each x the share of trials that are not above it. mark
 // is a vertical line, NaN for none.
 func cdf(title, xLabel string, logarithmic bool, mark float64, markText string, curves []curve) []byte {
@@ -53,10 +56,14 @@ func cdf(title, xLabel string, logarithmic bool, mark float64, markText string, 
 	for _, c := range curves {
 		low, high = min(low, c.points[0].X), max(high, c.points[len(c.points)-1].X)
 	}
-	if !math.IsNaN(mark) {
-		low, high = min(low, mark), max(high, mark)
+	least := 0.0
+	if slices.Contains(countedUnits, xLabel) {
+		least = 1
 	}
-	a := newAxis(low, high, logarithmic, plotLeft, plotWidth-plotRight)
+	if !math.IsNaN(mark) {
+		low, high = min(low, mark), max(high, mark+least) // what lies on the line is seen beside it
+	}
+	a := newAxis(low, high, least, logarithmic, plotLeft, plotWidth-plotRight)
 	y := func(share float64) float64 { return plotHeight - plotBottom - share*(plotHeight-plotBottom-plotTop) }
 	var b strings.Builder
 	open(&b, title, plotWidth, plotHeight)
@@ -111,7 +118,7 @@ func bars(title, xLabel string, groups []barGroup) []byte {
 			low, high = min(low, r.value.Lo), max(high, r.value.Hi)
 		}
 	}
-	a := newAxis(low, high, low > 0 && high/low > 20, barLeft, plotWidth-70)
+	a := newAxis(low, high, 0, low > 0 && high/low > 20, barLeft, plotWidth-70)
 	var b strings.Builder
 	open(&b, title, plotWidth, height)
 	a.draw(&b, plotTop, height-plotBottom, xLabel)
@@ -145,7 +152,8 @@ type axis struct {
 	ticks       []float64
 }
 
-func newAxis(low, high float64, logarithmic bool, from, to int) *axis {
+// newAxis spans low to high; ticks are least apart at least.
+func newAxis(low, high, least float64, logarithmic bool, from, to int) *axis {
 	a := &axis{logarithmic: logarithmic && low > 0, from: float64(from), to: float64(to)}
 	if math.IsInf(low, 0) || math.IsInf(high, 0) { // there is nothing
 		low, high = 0, 1
@@ -168,6 +176,7 @@ func newAxis(low, high float64, logarithmic bool, from, to int) *axis {
 			break
 		}
 	}
+	step = max(step, least)
 	a.low = math.Floor(low/step) * step
 	for t := a.low; ; t += step {
 		a.ticks = append(a.ticks, t)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -140,9 +141,12 @@ func TestAxis(t *testing.T) {
 		logarithmic bool
 		ticks       int // at least
 	}{{0, 1, false, 3}, {1, 3, false, 4}, {0, 0, false, 2}, {0.3, 9000, true, 5}, {5, 5, true, 2}, {math.Inf(1), math.Inf(-1), false, 2}, {900, 1234, false, 3}} {
-		a := newAxis(c.low, c.high, c.logarithmic, 10, 110)
+		a := newAxis(c.low, c.high, 0, c.logarithmic, 10, 110)
 		if len(a.ticks) < c.ticks || len(a.ticks) > 14 || a.at(a.low) != 10 || a.at(a.high) != 110 || !math.IsInf(c.low, 0) && (a.low > c.low || a.high < c.high) {
 			t.Errorf("%+v: %+v", c, a)
 		}
+	}
+	if a := newAxis(1, 4, 1, false, 0, 100); !slices.Equal(a.ticks, []float64{0, 1, 2, 3, 4}) {
+		t.Errorf("ticks of what is counted: %v", a.ticks)
 	}
 }
