@@ -14,12 +14,14 @@ func newBenchCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Compare the transport with rafthttp, and etcd-dv with etcd",
-		Long: `Bench measures five things, each beside what it would replace, in turn and in
+		Long: `Bench measures seven things, each beside what it would replace, in turn and in
 one run: messages between members without raft behind them (transport), raft
 groups (raft), whole clusters with their clients (etcd), how long clusters refuse
-writes when their leader fails (failover), and what they still write while links are
-cut (partition). What is reported is ratios with their 95% bootstrap intervals; an interval that holds 1 shows no
-difference. docs/performance.md says how it is done and what it cannot say.`,
+writes when their leader fails (failover), what they still write while links are
+cut (partition), how long a member takes that joins (join), and the packets that
+members send to each other (messages). What is reported is ratios with their 95%
+bootstrap intervals; an interval that holds 1 shows no difference.
+docs/performance.md says how it is done and what it cannot say.`,
 		Args: cobra.NoArgs, // else a name that is no command prints this help and succeeds
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

@@ -25,7 +25,7 @@ devices: datagrams, segments, acknowledgements of the kernel's, beacons, all ali
 on both sides. Devices do not segment: what the kernel would batch counts one by
 one. It needs root and is skipped without it, which is said.`,
 		Example: `  raftdv bench messages # about 15 minutes
-  raftdv bench messages --members=5 --writers=1,32 --dv-flags="--dv-views=on"`,
+  raftdv bench messages --members=5 --writers=1,32 --dv-flags="--dv-views=off"`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}

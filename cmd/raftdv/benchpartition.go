@@ -35,9 +35,10 @@ write is read back from all members in the end; if one is lost the exit code is 
 
 Scenarios:
 ` + scenarioList() + `
-Without --dv-flags="--dv-views=on" etcd-dv relays nothing. It needs root and is skipped without it, which is said.`,
-		Example: `  raftdv bench partition --dv-flags="--dv-views=on" # about 25 minutes
+It needs root and is skipped without it, which is said.`,
+		Example: `  raftdv bench partition # about 25 minutes
   raftdv bench partition --scenario=chain-of-four,constrained --trials=10
+  raftdv bench partition --scenario=constrained --dv-flags="--dv-relays=off"
   raftdv bench partition --scenario=quorum-loss --stock-flags="--pre-vote=false"`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },

@@ -57,7 +57,7 @@ func Links(ctx context.Context, cfg LinksConfig, w io.Writer) error {
 	for _, story := range linkStories {
 		out.step("%s", story.what)
 		err := failover.RunPartitions(ctx, failover.PartitionConfig{
-			Programs:  failover.Programs{Stock: cfg.Stock, DV: cfg.Binary, DVArgs: append([]string{"--dv-views=on"}, cfg.Args...)},
+			Programs:  failover.Programs{Stock: cfg.Stock, DV: cfg.Binary, DVArgs: cfg.Args},
 			Scenarios: []string{story.scenario}, Duration: cfg.Duration, Trials: 1, Sides: sides,
 			During: func(ctx context.Context, side string, members []*cluster.Member) {
 				if side == failover.DVSide {

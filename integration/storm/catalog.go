@@ -21,7 +21,7 @@ func Transports() []Transport {
 		{Name: "dv", About: "acknowledged frames, acks in rows, the arbiter, relays", Arbiter: true, RowAcks: true, Retransmit: true, Relays: true},
 		{Name: "dv-no-arbiter", About: "dv with raft's own elections", RowAcks: true, Retransmit: true, Relays: true},
 		{Name: "dv-no-retransmission", About: "dv that does not send again what is lost", Arbiter: true, RowAcks: true, Relays: true},
-		{Name: "dv-no-relays", About: "dv whose members reach each other directly or not at all", Arbiter: true, RowAcks: true, Retransmit: true},
+		{Name: "dv-no-relays", About: "dv without views: members reach each other directly or not at all", Arbiter: true, RowAcks: true, Retransmit: true},
 		{Name: "dv-no-row-acks", About: "dv with acks in messages, as raft has them", Arbiter: true, Retransmit: true, Relays: true},
 	}
 }

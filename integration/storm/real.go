@@ -23,9 +23,9 @@ var realTransports = map[string]struct {
 }{
 	"stock":         {failover.StockSide, nil},
 	"stock-lan":     {failover.StockSide, nil},
-	"dv":            {failover.DVSide, []string{"--dv-views=on"}},
-	"dv-no-arbiter": {failover.DVSide, []string{"--dv-views=on", "--dv-elections=off"}},
-	"dv-no-relays":  {failover.DVSide, []string{"--dv-views=on", "--dv-relays=off"}},
+	"dv":            {failover.DVSide, nil},
+	"dv-no-arbiter": {failover.DVSide, []string{"--dv-elections=off"}},
+	"dv-no-relays":  {failover.DVSide, []string{"--dv-views=off"}},
 }
 
 // maxRealMembers bounds clusters of processes on one machine, maxReal a trial with them.

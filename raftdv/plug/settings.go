@@ -92,7 +92,7 @@ type Settings struct {
 	// Elections: default on. See election.Mode.
 	Elections Elections
 	// Views says whether members run in views, without which nothing travels in the
-	// agreed order and nobody relays. Default off.
+	// agreed order and nobody relays. Default on.
 	Views Switch
 	// Delivery says what of raft's traffic travels in the agreed order: "auto" or
 	// "agreed". Default auto. See raftdv.Delivery.
@@ -143,7 +143,7 @@ func (s Settings) WithDefaults() Settings {
 		s.Delivery = raftdv.DeliveryAuto.String()
 	}
 	if s.Views == "" {
-		s.Views = SwitchOff
+		s.Views = SwitchOn
 	}
 	if s.Relays == "" {
 		s.Relays = SwitchOn
