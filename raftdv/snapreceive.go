@@ -144,42 +144,66 @@ func (r *receiveTransfer) alive() (stop func()) {
 
 // Read gives the database to whoever saves it.
 func (r *receiveTransfer) Read(b []byte) (int, error) {
+	c, err := r.head()
+	if err != nil {
+		return 0, err
+	}
+	n := copy(b, c)
+	r.consume(n)
+	return n, nil
+}
+
+// WriteTo does the same without a copy: etcd's Snapshotter saves by io.Copy.
+func (r *receiveTransfer) WriteTo(w io.Writer) (written int64, err error) {
+	for {
+		c, err := r.head()
+		if err == io.EOF {
+			return written, nil
+		} else if err != nil {
+			return written, err
+		}
+		n, err := w.Write(c)
+		written += int64(n)
+		r.consume(n)
+		if err != nil {
+			return written, err
+		}
+	}
+}
+
+// head waits for the oldest bytes that are not consumed. They stay as they are until
+// consume; it and head are for one goroutine.
+func (r *receiveTransfer) head() (chunk, error) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	for len(r.queue) == 0 && r.consumed < r.size && r.err == nil {
 		r.cond.Wait()
 	}
-	if r.err != nil || len(r.queue) == 0 {
-		err := r.err
-		if err == nil {
-			err = io.EOF
-		}
-		r.mu.Unlock()
-		return 0, err
+	switch {
+	case r.err != nil:
+		return nil, r.err
+	case len(r.queue) == 0:
+		return nil, io.EOF
 	}
-	n := r.take(b)
+	return r.queue[0][r.first:], nil
+}
+
+// consume lets go of n bytes of the head, and tells the sender now and then.
+func (r *receiveTransfer) consume(n int) {
+	r.mu.Lock()
+	c := r.queue[0]
+	if r.first += n; r.first == len(c) {
+		c.free()
+		r.queue[0] = nil
+		r.queue, r.first = r.queue[1:], 0
+	}
+	r.queued -= n
+	r.consumed += uint64(n)
 	tell := r.progress()-r.told >= uint64(r.p.t.cfg.SnapshotWindow)/4 || r.consumed == r.size
 	r.mu.Unlock()
 	if tell {
 		r.tell(snapProgress)
 	}
-	return n, nil
-}
-
-// take moves the oldest bytes of the queue to b. It is called with mu held.
-func (r *receiveTransfer) take(b []byte) (n int) {
-	for n < len(b) && len(r.queue) > 0 {
-		c := r.queue[0]
-		m := copy(b[n:], c[r.first:])
-		n += m
-		if r.first += m; r.first == len(c) {
-			c.free()
-			r.queue[0] = nil
-			r.queue, r.first = r.queue[1:], 0
-		}
-	}
-	r.queued -= n
-	r.consumed += uint64(n)
-	return n
 }
 
 // put appends a copy of body to the queue. It is called with mu held.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -450,3 +451,58 @@ func TestSnapshotSettled(t *testing.T) {
 		t.Errorf("a loss: %d wake-ups, want 1 and a question", len(s.wake))
 	}
 }
+
+// What is saved is what came, in whatever pieces it is taken, and the sender may forget
+// no more than that.
+func TestSnapshotTaken(t *testing.T) {
+	n := onFakePort(t, &fakePort{})
+	db := randomDB(3*snapshotChunk + 100)
+	begin := func() *receiveTransfer {
+		r := &receiveTransfer{p: n.dv.peer(2), size: uint64(len(db))}
+		r.cond.L = &r.mu
+		for rest, offset := db, 0; len(rest) > 0; offset = len(db) - len(rest) {
+			size := min(snapshotChunk, len(rest))
+			r.data(snapHeader{offset: uint64(offset)}, rest[:size])
+			rest = rest[size:]
+		}
+		return r
+	}
+	for name, take := range map[string]func(r *receiveTransfer) ([]byte, error){
+		"io.Copy": func(r *receiveTransfer) ([]byte, error) {
+			var b bytes.Buffer
+			_, err := io.Copy(&b, r)
+			return b.Bytes(), err
+		},
+		"small reads": func(r *receiveTransfer) ([]byte, error) { return io.ReadAll(iotest.OneByteReader(r)) },
+		"both": func(r *receiveTransfer) ([]byte, error) {
+			b := make([]byte, snapshotChunk+1)
+			if _, err := io.ReadFull(r, b); err != nil {
+				return nil, err
+			}
+			w := bytes.NewBuffer(b)
+			_, err := r.WriteTo(w)
+			return w.Bytes(), err
+		},
+	} {
+		r := begin()
+		if got, err := take(r); err != nil || !bytes.Equal(got, db) {
+			t.Errorf("%s: %d bytes, %v; want the %d that came", name, len(got), err, len(db))
+		}
+		if r.consumed != r.size || r.queued != 0 || r.progress() != r.size {
+			t.Errorf("%s: %d of %d bytes consumed, %d wait", name, r.consumed, r.size, r.queued)
+		}
+	}
+	r := begin()
+	if _, err := r.WriteTo(shortWriter{}); !errors.Is(err, io.ErrShortWrite) || r.consumed != 10 || r.progress() != 0 {
+		t.Errorf("a disk that takes 10 bytes: %v, %d consumed, %d may be forgotten", err, r.consumed, r.progress())
+	}
+	r = begin()
+	r.fail(errSnapshotSilent)
+	if _, err := r.WriteTo(io.Discard); !errors.Is(err, errSnapshotSilent) {
+		t.Errorf("a transfer that failed: %v", err)
+	}
+}
+
+type shortWriter struct{}
+
+func (shortWriter) Write([]byte) (int, error) { return 10, io.ErrShortWrite }
