@@ -253,11 +253,23 @@ func (s *sendTransfer) readChunk() error {
 	return nil
 }
 
+// bulkRoad is the road of snapshots: streams instead of datagrams, where they are up.
+// The kernel keeps them going while members wait for a processor; datagrams wait for
+// acknowledgements that the peer has to find the time for, after as many as its socket
+// takes.
+func (p *peer) bulkRoad(size int) *road {
+	r, s := p.bestRoad(size), p.t.stream()
+	if r != nil && r.name == FabricUDP && size <= s.caps.MaxFrame && p.isUp(s.index) {
+		return s
+	}
+	return r
+}
+
 func (s *sendTransfer) sendFrame(h snapHeader, body []byte) bool {
 	if s.p.paused.Load() {
 		return false
 	}
-	r := s.p.bestRoad(len(body) + snapPatchLen)
+	r := s.p.bulkRoad(len(body) + snapPatchLen)
 	if r == nil {
 		return false
 	}

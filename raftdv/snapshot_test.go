@@ -506,3 +506,31 @@ func TestSnapshotTaken(t *testing.T) {
 type shortWriter struct{}
 
 func (shortWriter) Write([]byte) (int, error) { return 10, io.ErrShortWrite }
+
+// Where messages go by datagrams, snapshots go by streams, and by datagrams where those
+// are not up.
+func TestSnapshotRoad(t *testing.T) {
+	nodes := startNodes(t, nodeOptions{}, nodeOptions{})
+	onPath(t, FabricUDP, nodes...)
+	a := nodes[0]
+	p := a.dv.peer(2)
+	bulk := func(r *road) (frames uint64) {
+		for _, l := range r.port.(fabric.StatsReporter).Stats(nil) {
+			frames += l.Lane[fabric.LaneBulk].Sent
+		}
+		return frames
+	}
+	eventually(t, "the stream is up", func() bool { return p.isUp(a.dv.stream().index) })
+	db := randomDB(3*snapshotChunk + 1)
+	wantEnd(t, sendSnap(a, 2, 1, bytes.NewReader(db), len(db)), true)
+	wantSaved(t, nodes[1], 1, db)
+	if udp := a.dv.roads[p.path.Load()]; udp.name != FabricUDP || bulk(udp) != 0 || bulk(a.dv.stream()) != 5 {
+		t.Errorf("%d frames of a snapshot went by %s, %d by the stream; want 0 and 5", bulk(udp), udp.name, bulk(a.dv.stream()))
+	}
+	p.mu.Lock()
+	p.up[a.dv.stream().index] = false
+	p.mu.Unlock()
+	if r := p.bulkRoad(1000); r == nil || r.name != FabricUDP {
+		t.Errorf("without a stream a snapshot goes by %v, want udp", r)
+	}
+}
