@@ -28,11 +28,13 @@ type peer struct {
 	token   []byte // what this member gives out when it dials the peer
 	metrics *peerMetrics
 	paused  atomic.Bool
-	mute    atomic.Bool   // it did not answer the last snapshot
-	redial  chan struct{} // the peer dialled: it has this transport now
-	props   chan *raftpb.Message
-	report  reporter
-	path    atomic.Int32 // index into t.roads, or pathRafthttp, pathNone
+	mute    atomic.Bool // it did not answer the last snapshot
+	// bulkLost is when the stream lost a frame of a snapshot.
+	bulkLost instant
+	redial   chan struct{} // the peer dialled: it has this transport now
+	props    chan *raftpb.Message
+	report   reporter
+	path     atomic.Int32 // index into t.roads, or pathRafthttp, pathNone
 	// speaks is the feature set of the peer's newest hello.
 	speaks atomic.Uint64
 	// stock: the peer was asked and has no transport like this one.

@@ -150,7 +150,7 @@ func (r *receiver) Resolve(settled []fabric.Resolution) {
 		case s.Ticket&orderTicket != 0:
 			r.t.ordering.settled(s.To, s.Ticket, !s.Acked())
 		case s.Ticket != 0:
-			r.t.transfers.settled(s.Ticket, !s.Acked())
+			r.t.transfers.settled(s.Ticket, r.road, !s.Acked())
 		case !s.Acked():
 			if p := r.t.peer(types.ID(s.To)); p != nil {
 				p.metrics.dropped(s.Lane, s.Err)

@@ -88,18 +88,8 @@ type chunk []byte
 // chunks holds pointers to arrays of snapshotChunk bytes that nobody uses.
 var chunks = sync.Pool{New: func() any { return new([snapshotChunk]byte) }}
 
-// newChunk returns size bytes of any content. One that is larger than what this
-// version sends is not kept.
-func newChunk(size int) chunk {
-	if size > snapshotChunk {
-		return make(chunk, size)
-	}
-	return chunks.Get().(*[snapshotChunk]byte)[:size]
-}
+// newChunk returns size bytes of any content, at most snapshotChunk.
+func newChunk(size int) chunk { return chunks.Get().(*[snapshotChunk]byte)[:size] }
 
 // free gives a chunk back, which nobody uses from now on.
-func (c chunk) free() {
-	if cap(c) == snapshotChunk {
-		chunks.Put((*[snapshotChunk]byte)(c[:snapshotChunk]))
-	}
-}
+func (c chunk) free() { chunks.Put((*[snapshotChunk]byte)(c[:snapshotChunk])) }

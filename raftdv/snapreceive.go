@@ -206,13 +206,22 @@ func (r *receiveTransfer) consume(n int) {
 	}
 }
 
-// put appends a copy of body to the queue. It is called with mu held.
+// put appends a copy of body to the queue, whose chunks but the last one are full: what
+// comes in small pieces takes no more memory. It is called with mu held.
 func (r *receiveTransfer) put(body []byte) {
-	c := newChunk(len(body))
-	copy(c, body)
-	r.queue = append(r.queue, c)
 	r.queued += len(body)
 	r.received += uint64(len(body))
+	for len(body) > 0 {
+		last := len(r.queue) - 1
+		if last < 0 || len(r.queue[last]) == snapshotChunk {
+			r.queue = append(r.queue, newChunk(0))
+			last++
+		}
+		c := r.queue[last]
+		n := min(len(body), snapshotChunk-len(c))
+		r.queue[last] = append(c, body[:n]...)
+		body = body[n:]
+	}
 }
 
 // progress is what the sender may forget: whole chunks, or everything.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -253,13 +254,18 @@ func (s *sendTransfer) readChunk() error {
 	return nil
 }
 
-// bulkRoad is the road of snapshots: streams instead of datagrams, where they are up.
-// The kernel keeps them going while members wait for a processor; datagrams wait for
-// acknowledgements that the peer has to find the time for, after as many as its socket
-// takes.
+// bulkRest is how long a peer gets snapshots by datagrams after its stream lost one's
+// frames: a way that takes small segments and no large ones looks well otherwise.
+const bulkRest = time.Minute
+
+// bulkRoad is the road of snapshots: streams instead of datagrams, where they are listed
+// and up. The kernel keeps them going while members wait for a processor; datagrams wait
+// for acknowledgements that the peer has to find the time for, after as many as its
+// socket takes.
 func (p *peer) bulkRoad(size int) *road {
 	r, s := p.bestRoad(size), p.t.stream()
-	if r != nil && r.name == FabricUDP && size <= s.caps.MaxFrame && p.isUp(s.index) {
+	if r != nil && r.name == FabricUDP && slices.Contains(p.t.cfg.Fabrics, FabricStream) &&
+		size <= s.caps.MaxFrame && p.isUp(s.index) && !p.bulkLost.within(bulkRest) {
 		return s
 	}
 	return r
@@ -295,8 +301,11 @@ func (s *sendTransfer) handleAnswers() (done, progress bool, err error) {
 			return true, true, nil
 		case snapProgress, snapRewind:
 			if a.offset < s.base || a.offset > s.read || (a.offset != s.read && (a.offset-s.base)%snapshotChunk != 0) {
-				if a.offset < s.base && a.kind == snapProgress {
-					continue // overtaken by a newer one
+				if a.offset < s.base {
+					if a.kind == snapRewind {
+						s.askLater()
+					}
+					continue // overtaken by a newer one; a receiver that has forgotten all says so
 				}
 				return true, false, fmt.Errorf("member %s asks for byte %d, between %d and %d can be had: it was restarted or misbehaves", s.p.id, a.offset, s.base, s.read)
 			}

@@ -193,11 +193,27 @@ func TestSnapshotResumes(t *testing.T) {
 		nodes := startNodes(t, o, o)
 		onPath(t, FabricUDP, nodes...)
 		a, b := nodes[0], nodes[1]
+		a.dv.peer(2).bulkLost.set(time.Now()) // so that it begins by udp
 		db := randomDB(4 << 20)
-		end := sendSnap(a, 2, 1, &slowReader{Reader: bytes.NewReader(db), at: 1 << 20, action: func() { a.dv.roads[0].side.Disconnect(2) }}, len(db))
+		var udp uint64
+		end := sendSnap(a, 2, 1, &slowReader{Reader: bytes.NewReader(db), at: 1 << 20, action: func() {
+			udp = bulkFrames(a.dv.roads[0])
+			a.dv.roads[0].side.Disconnect(2)
+		}}, len(db))
 		wantEnd(t, end, true)
 		wantSaved(t, b, 1, db)
+		if stream := bulkFrames(a.dv.stream()); udp == 0 || stream == 0 {
+			t.Errorf("%d frames went by udp, %d by the stream: want some by each", udp, stream)
+		}
 	})
+}
+
+// bulkFrames counts what a road took for its only peer.
+func bulkFrames(r *road) (frames uint64) {
+	for _, l := range r.port.(fabric.StatsReporter).Stats(nil) {
+		frames += l.Lane[fabric.LaneBulk].Sent
+	}
+	return frames
 }
 
 // fakePort takes every frame and says nothing.
@@ -271,7 +287,7 @@ func TestSnapshotBackPressure(t *testing.T) {
 	source := &slowReader{Reader: bytes.NewReader(randomDB(4 << 20))}
 	end := sendSnap(n, 2, 1, source, 4<<20)
 	eventually(t, "the transfer is opened", func() bool { return port.has(func(h snapHeader) bool { return h.kind == snapOpen }) })
-	n.dv.transfers.settled(1, true) // the first question may be asked again at any time
+	n.dv.transfers.settled(1, n.dv.stream(), true) // the first question may be asked again at any time
 	n.dv.transfers.mu.Lock()
 	s := n.dv.transfers.outgoing[1]
 	n.dv.transfers.mu.Unlock()
@@ -435,20 +451,24 @@ func TestSnapshotLies(t *testing.T) {
 
 // A frame that arrived makes the sender go on, one that did not makes it ask.
 func TestSnapshotSettled(t *testing.T) {
-	s := &sendTransfer{id: 7, wake: make(chan struct{}, 1)}
+	s := &sendTransfer{id: 7, wake: make(chan struct{}, 1), p: &peer{}}
+	udp, stream := &road{name: FabricUDP}, &road{name: FabricStream}
 	ts := &transfers{outgoing: map[uint64]*sendTransfer{s.id: s}}
-	ts.settled(8, false)
+	ts.settled(8, stream, false)
 	if len(s.wake) != 0 {
 		t.Error("woken by what another transfer's frame did")
 	}
-	ts.settled(s.id, false)
+	ts.settled(s.id, stream, false)
 	if len(s.wake) != 1 || s.takeAsk() {
 		t.Errorf("an ack: %d wake-ups, want 1 and no question", len(s.wake))
 	}
 	<-s.wake
-	ts.settled(s.id, true)
-	if len(s.wake) != 1 || !s.takeAsk() {
-		t.Errorf("a loss: %d wake-ups, want 1 and a question", len(s.wake))
+	ts.settled(s.id, udp, true)
+	if len(s.wake) != 1 || !s.takeAsk() || s.p.bulkLost.within(bulkRest) {
+		t.Errorf("a loss: %d wake-ups, want 1 and a question, and nothing said of the stream", len(s.wake))
+	}
+	if ts.settled(s.id, stream, true); !s.p.bulkLost.within(bulkRest) {
+		t.Error("the stream lost a frame, and is taken as before")
 	}
 }
 
@@ -507,30 +527,53 @@ type shortWriter struct{}
 
 func (shortWriter) Write([]byte) (int, error) { return 10, io.ErrShortWrite }
 
-// Where messages go by datagrams, snapshots go by streams, and by datagrams where those
-// are not up.
+// Where messages go by datagrams, snapshots go by streams; by datagrams where those are
+// not listed, not up, or have lost some of one.
 func TestSnapshotRoad(t *testing.T) {
 	nodes := startNodes(t, nodeOptions{}, nodeOptions{})
 	onPath(t, FabricUDP, nodes...)
 	a := nodes[0]
-	p := a.dv.peer(2)
-	bulk := func(r *road) (frames uint64) {
-		for _, l := range r.port.(fabric.StatsReporter).Stats(nil) {
-			frames += l.Lane[fabric.LaneBulk].Sent
-		}
-		return frames
-	}
-	eventually(t, "the stream is up", func() bool { return p.isUp(a.dv.stream().index) })
+	p, stream := a.dv.peer(2), a.dv.stream()
+	eventually(t, "the stream is up", func() bool { return p.isUp(stream.index) })
 	db := randomDB(3*snapshotChunk + 1)
 	wantEnd(t, sendSnap(a, 2, 1, bytes.NewReader(db), len(db)), true)
 	wantSaved(t, nodes[1], 1, db)
-	if udp := a.dv.roads[p.path.Load()]; udp.name != FabricUDP || bulk(udp) != 0 || bulk(a.dv.stream()) != 5 {
-		t.Errorf("%d frames of a snapshot went by %s, %d by the stream; want 0 and 5", bulk(udp), udp.name, bulk(a.dv.stream()))
+	if udp := a.dv.roads[p.path.Load()]; udp.name != FabricUDP || bulkFrames(udp) != 0 || bulkFrames(stream) < 5 {
+		t.Errorf("%d frames of a snapshot went by %s, %d by the stream; want 0 and 5 or more", bulkFrames(udp), udp.name, bulkFrames(stream))
 	}
+	want := func(what, name string) {
+		t.Helper()
+		if r := p.bulkRoad(1000); r == nil || r.name != name {
+			t.Errorf("%s: a snapshot goes by %v, want %s", what, r, name)
+		}
+	}
+	want("all is well", FabricStream)
+	p.bulkLost.set(time.Now())
+	want("the stream has lost frames", FabricUDP)
+	p.bulkLost.set(time.Now().Add(-bulkRest))
+	want("a minute later", FabricStream)
 	p.mu.Lock()
-	p.up[a.dv.stream().index] = false
+	p.up[stream.index] = false
 	p.mu.Unlock()
-	if r := p.bulkRoad(1000); r == nil || r.name != FabricUDP {
-		t.Errorf("without a stream a snapshot goes by %v, want udp", r)
+	want("there is none", FabricUDP)
+
+	o := nodeOptions{config: Config{Fabrics: []string{FabricUDP}}}
+	nodes = startNodes(t, o, o)
+	onPath(t, FabricUDP, nodes...)
+	p = nodes[0].dv.peer(2)
+	eventually(t, "the stream is up", func() bool { return p.isUp(nodes[0].dv.stream().index) })
+	want("streams are not listed", FabricUDP)
+}
+
+// A receiver holds a window, in whatever pieces it comes.
+func TestSnapshotInSmallPieces(t *testing.T) {
+	n := onFakePort(t, &fakePort{})
+	r := &receiveTransfer{p: n.dv.peer(2), size: 10 * snapshotChunk}
+	r.cond.L = &r.mu
+	for i := range uint64(2*snapshotChunk + 1) {
+		r.data(snapHeader{offset: i}, []byte{1})
+	}
+	if len(r.queue) != 3 || r.queued != 2*snapshotChunk+1 {
+		t.Errorf("%d bytes are held in %d chunks of %d", r.queued, len(r.queue), snapshotChunk)
 	}
 }

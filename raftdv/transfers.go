@@ -3,6 +3,7 @@ package raftdv
 import (
 	"fmt"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -91,15 +92,18 @@ func (ts *transfers) receive(p *peer, f *fabric.Frame) error {
 	return nil
 }
 
-// settled is told of a snapshot frame that arrived, which leaves room for another
-// one, or did not.
-func (ts *transfers) settled(ticket uint64, lost bool) {
+// settled is told of a snapshot frame that arrived by a road, which leaves room for
+// another one, or did not.
+func (ts *transfers) settled(ticket uint64, by *road, lost bool) {
 	ts.mu.Lock()
 	s := ts.outgoing[ticket]
 	ts.mu.Unlock()
 	switch {
 	case s == nil:
 	case lost:
+		if by.name == FabricStream {
+			s.p.bulkLost.set(time.Now())
+		}
 		s.resync()
 	default:
 		s.poke()

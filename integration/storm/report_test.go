@@ -146,7 +146,7 @@ func TestAxis(t *testing.T) {
 			t.Errorf("%+v: %+v", c, a)
 		}
 	}
-	if a := newAxis(1, 4, 1, false, 0, 100); !slices.Equal(a.ticks, []float64{0, 1, 2, 3, 4}) {
+	if a := newAxis(1, 3, 1, false, 0, 100); !slices.Equal(a.ticks, []float64{0, 1, 2, 3}) {
 		t.Errorf("ticks of what is counted: %v", a.ticks)
 	}
 }

@@ -18,7 +18,7 @@ import (
 // w. It is what worker processes do.
 func (s *Spec) Work(r io.Reader, w io.Writer) error {
 	debug.SetGCPercent(workerGC)
-	debug.SetMemoryLimit(workerMemory)
+	debug.SetMemoryLimit(min(workerMemory, debug.SetMemoryLimit(-1)))
 	for in := bufio.NewScanner(r); in.Scan(); {
 		trial, err := strconv.ParseUint(in.Text(), 10, 64)
 		if err != nil || trial >= s.Trials() {
@@ -40,7 +40,7 @@ func (s *Spec) Work(r io.Reader, w io.Writer) error {
 // there is workerGC percent of that, or when a worker holds workerMemory bytes.
 const (
 	workerGC     = 1600
-	workerMemory = 512 << 20
+	workerMemory = 256 << 20
 )
 
 // worker is a process that runs trials: the source that raft draws from is one for each
