@@ -253,7 +253,8 @@ func (f *fakePort) has(match func(snapHeader) bool) bool {
 // onFakePort is a member whose peer 2 is at a port that takes all.
 func onFakePort(t *testing.T, port *fakePort) *node {
 	n := newNode(t, 1, nodeOptions{})
-	n.start(t, nodeOptions{config: Config{SnapshotWindow: minSnapshotWindow, SnapshotStall: 3 * time.Second}})
+	// The watch, which looks at all ports, is not to come while one is replaced.
+	n.start(t, nodeOptions{config: Config{SnapshotWindow: minSnapshotWindow, SnapshotStall: 3 * time.Second, ControlTimeout: time.Minute}})
 	t.Cleanup(n.stop)
 	n.tr.AddPeer(2, []string{"http://127.0.0.1:1"})
 	p := n.dv.peer(2)
@@ -475,11 +476,9 @@ func TestSnapshotSettled(t *testing.T) {
 // What is saved is what came, in whatever pieces it is taken, and the sender may forget
 // no more than that.
 func TestSnapshotTaken(t *testing.T) {
-	n := onFakePort(t, &fakePort{})
 	db := randomDB(3*snapshotChunk + 100)
 	begin := func() *receiveTransfer {
-		r := &receiveTransfer{p: n.dv.peer(2), size: uint64(len(db))}
-		r.cond.L = &r.mu
+		r := unanswered(uint64(len(db)))
 		for rest, offset := db, 0; len(rest) > 0; offset = len(db) - len(rest) {
 			size := min(snapshotChunk, len(rest))
 			r.data(snapHeader{offset: uint64(offset)}, rest[:size])
@@ -521,6 +520,14 @@ func TestSnapshotTaken(t *testing.T) {
 	if _, err := r.WriteTo(io.Discard); !errors.Is(err, errSnapshotSilent) {
 		t.Errorf("a transfer that failed: %v", err)
 	}
+}
+
+// unanswered is a transfer from a peer to which no road leads.
+func unanswered(size uint64) *receiveTransfer {
+	r := &receiveTransfer{p: &peer{t: &Transport{cfg: Config{}.withDefaults()}}, size: size}
+	r.p.path.Store(-1)
+	r.cond.L = &r.mu
+	return r
 }
 
 type shortWriter struct{}
@@ -567,9 +574,7 @@ func TestSnapshotRoad(t *testing.T) {
 
 // A receiver holds a window, in whatever pieces it comes.
 func TestSnapshotInSmallPieces(t *testing.T) {
-	n := onFakePort(t, &fakePort{})
-	r := &receiveTransfer{p: n.dv.peer(2), size: 10 * snapshotChunk}
-	r.cond.L = &r.mu
+	r := unanswered(10 * snapshotChunk)
 	for i := range uint64(2*snapshotChunk + 1) {
 		r.data(snapHeader{offset: i}, []byte{1})
 	}
