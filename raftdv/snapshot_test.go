@@ -582,3 +582,17 @@ func TestSnapshotInSmallPieces(t *testing.T) {
 		t.Errorf("%d bytes are held in %d chunks of %d", r.queued, len(r.queue), snapshotChunk)
 	}
 }
+
+// An answer that a newer one has overtaken ends no transfer: the sender asks again. One
+// that wants what was never read does.
+func TestSnapshotOldRewind(t *testing.T) {
+	s := &sendTransfer{p: &peer{t: &Transport{cfg: Config{}.withDefaults()}}, base: 2 * snapshotChunk, read: 3 * snapshotChunk, next: 3 * snapshotChunk, wake: make(chan struct{}, 1)}
+	s.answer(snapHeader{kind: snapRewind, offset: snapshotChunk, total: minSnapshotWindow}, "")
+	if done, _, err := s.handleAnswers(); done || err != nil || s.next != 3*snapshotChunk || !s.takeAsk() {
+		t.Errorf("a rewind to what the receiver has since consumed: done %v, %v, next byte %d", done, err, s.next)
+	}
+	s.answer(snapHeader{kind: snapRewind, offset: 4 * snapshotChunk, total: minSnapshotWindow}, "")
+	if done, _, err := s.handleAnswers(); !done || err == nil {
+		t.Errorf("a rewind to what was never read: done %v, %v", done, err)
+	}
+}

@@ -105,7 +105,7 @@ func (o *simOptions) run(cmd *cobra.Command) error {
 		Config: simulate.Config{Duration: o.duration, Only: only, Elections: mode, Failovers: o.failover, Views: o.views},
 	}
 	if o.trace {
-		suite.Config.Trace = func(at time.Duration, what string) { fmt.Fprintf(out, "%14v  %s\n", at, what) }
+		suite.Config.Trace = simulate.TraceTo(out)
 	}
 	var hash uint64
 	many := o.seeds > 1 || len(o.members) > 1

@@ -3,6 +3,7 @@ package simulate
 import (
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"go.etcd.io/raft/v3"
@@ -66,7 +67,7 @@ type Config struct {
 	// Arbiter makes the arbiter of a member's incarnation. Default what Elections
 	// says: none, or [Elections].
 	Arbiter func(Host) Arbiter
-	// Trace is called for what the nemesis does and who leads. Nil: nobody.
+	// Trace is called for what the nemesis does and who leads; see TraceTo. Nil: nobody.
 	Trace func(at time.Duration, what string)
 
 	lab   *Lab
@@ -156,4 +157,9 @@ func (c *cluster) network() sim.Config {
 		c.cfg.hooks.network(&cfg)
 	}
 	return cfg
+}
+
+// TraceTo is a Config.Trace that writes a line for each call, the simulated time first.
+func TraceTo(w io.Writer) func(at time.Duration, what string) {
+	return func(at time.Duration, what string) { fmt.Fprintf(w, "%14v  %s\n", at, what) }
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/raftdv/dv/integration/simulate"
 )
 
 // A Summary is what the results of a run come to.
@@ -197,7 +199,7 @@ func (s *Spec) Replay(w io.Writer, dir string, trial uint64, trace bool) error {
 	}
 	var tell func(at time.Duration, what string)
 	if trace {
-		tell = func(at time.Duration, what string) { fmt.Fprintf(w, "%14v  %s\n", at, what) }
+		tell = simulate.TraceTo(w)
 	}
 	again, err := s.simulate(trial, tell)
 	if err != nil {
