@@ -87,10 +87,16 @@ func ticketsZero(e *env) {
 
 func ticketsSlow(e *env) {
 	a, b := e.ids[0], e.ids[1]
+	// The first frames wait, however slowly this goroutine runs beside others.
+	e.stall(b, a)
+	for range 16 {
+		e.push(a, msg{to: one(b), lane: fabric.LaneAppend, size: 4096, patch: -1})
+	}
+	e.unstall(b)
 	if e.c.Advance == nil {
 		e.linger(b, 300*time.Microsecond)
 	}
-	for range 150 {
+	for range 134 {
 		e.push(a, msg{to: one(b), lane: fabric.LaneAppend, size: 4096, patch: -1})
 	}
 	e.resolveAll()
