@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/raftdv/dv/fabric"
+	"github.com/raftdv/dv/internal/suspect"
 )
 
 // DetectorConfig holds a detector's settings. Zero stands for the default.
@@ -107,7 +108,7 @@ func (d *Detector) SetMembers(now time.Duration, members Config, others ...fabri
 		if k, ok := slices.BinarySearch(was, id); ok {
 			d.watches[i] = had[k]
 		} else {
-			d.watches[i] = watch{last: now, limit: d.cfg.MaxSuspectAfter}
+			d.watches[i] = watch{Watch: suspect.Watch{Last: now, Limit: d.cfg.MaxSuspectAfter}}
 		}
 	}
 }
@@ -125,7 +126,7 @@ func (d *Detector) begin(now time.Duration) {
 	now = max(now, d.now)
 	if now-d.wakeAt > d.cfg.SuspectAfter/2 {
 		for i := range d.watches {
-			d.watches[i].last, d.watches[i].direct = now, now
+			d.watches[i].Last, d.watches[i].direct = now, now
 		}
 		d.late++
 		d.wakeAt = now
@@ -138,10 +139,10 @@ func (d *Detector) begin(now time.Duration) {
 func (d *Detector) Heard(now time.Duration, id fabric.MemberID, direct bool) {
 	d.begin(now)
 	w := d.watch(id)
-	if w == nil || w.down && now < w.downAt+d.cfg.Grace {
+	if w == nil || w.Down && now < w.DownAt+d.cfg.Grace {
 		return
 	}
-	if w.down || w.silent || direct && !w.near {
+	if w.Down || w.Silent || direct && !w.near {
 		d.changes++
 	}
 	if w.alive(now, &d.cfg) {
@@ -157,11 +158,11 @@ func (d *Detector) Heard(now time.Duration, id fabric.MemberID, direct bool) {
 // was not before: it may have come by a relay.
 func (d *Detector) Waits(now time.Duration, id fabric.MemberID) {
 	d.begin(now)
-	if w := d.watch(id); w != nil && !w.down {
+	if w := d.watch(id); w != nil && !w.Down {
 		if d.hears(w) {
 			w.direct = now
 		}
-		w.last = now
+		w.Last = now
 	}
 }
 
@@ -177,8 +178,8 @@ func (d *Detector) Beats(id fabric.MemberID, every time.Duration) {
 // Down takes a port's word that a member is gone: it is suspected at once.
 func (d *Detector) Down(now time.Duration, id fabric.MemberID) {
 	d.begin(now)
-	if w := d.watch(id); w != nil && !w.down {
-		w.down, w.downAt, w.near = true, now, false
+	if w := d.watch(id); w != nil && !w.Down {
+		w.Down, w.DownAt, w.near = true, now, false
 		d.changes++
 	}
 }
@@ -187,8 +188,8 @@ func (d *Detector) Down(now time.Duration, id fabric.MemberID) {
 func (d *Detector) Up(now time.Duration, id fabric.MemberID) {
 	d.begin(now)
 	if w := d.watch(id); w != nil {
-		if w.down {
-			w.down = false
+		if w.Down {
+			w.Down = false
 			d.changes++
 		}
 		d.Heard(now, id, true)
@@ -199,8 +200,8 @@ func (d *Detector) Up(now time.Duration, id fabric.MemberID) {
 func (d *Detector) Advance(now time.Duration) {
 	d.begin(now)
 	for i, id := range d.ids {
-		if w := &d.watches[i]; id != d.self && !w.silent && now-w.last >= w.limit {
-			w.silent = true
+		if w := &d.watches[i]; id != d.self && !w.Silent && now-w.Last >= w.Limit {
+			w.Silent = true
 			d.changes++
 		}
 	}
@@ -215,8 +216,8 @@ func (d *Detector) Deadline() time.Duration { return d.wakeAt }
 func (d *Detector) next() time.Duration {
 	at := d.now + d.cfg.MaxSuspectAfter/2
 	for i, id := range d.ids {
-		if w := &d.watches[i]; id != d.self && !w.silent {
-			at = min(at, max(w.last+w.limit, d.now+1), d.now+w.limit/2)
+		if w := &d.watches[i]; id != d.self && !w.Silent {
+			at = min(at, max(w.Last+w.Limit, d.now+1), d.now+w.Limit/2)
 		}
 	}
 	return at
@@ -245,10 +246,10 @@ func (d *Detector) Suspects(heardBy func(fabric.MemberID) bool) (ids []fabric.Me
 }
 
 func (d *Detector) suspected(id fabric.MemberID, w *watch, heardBy func(fabric.MemberID) bool) bool {
-	if w.down && !w.silent && d.now-w.downAt < d.cfg.RelayWait {
+	if w.Down && !w.Silent && d.now-w.DownAt < d.cfg.RelayWait {
 		return !heardBy(id)
 	}
-	return w.down || w.silent
+	return w.Down || w.Silent
 }
 
 // Hears lists whom this member hears directly: whose own signs of life come in
@@ -265,13 +266,13 @@ func (d *Detector) Hears() (ids []fabric.MemberID) {
 }
 
 func (d *Detector) hears(w *watch) bool {
-	return w.near && !w.down && d.now-w.direct < max(min(w.limit/3, d.cfg.SuspectAfter), w.beat+w.beat/2)
+	return w.near && !w.Down && d.now-w.direct < max(min(w.Limit/3, d.cfg.SuspectAfter), w.beat+w.beat/2)
 }
 
 // SuspectAfter is the limit in force for a member, 0 if it is not watched.
 func (d *Detector) SuspectAfter(id fabric.MemberID) time.Duration {
 	if w := d.watch(id); w != nil {
-		return w.limit
+		return w.Limit
 	}
 	return 0
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/raftdv/dv/fabric"
+	"github.com/raftdv/dv/internal/suspect"
 )
 
 // Mode is how far an arbiter goes.
@@ -127,7 +128,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.Hold, 100*time.Millisecond)
 	orDefault(&c.MaxHold, 8*c.Hold)
 	orDefault(&c.Rest, time.Second)
-	orDefault(&c.Beat, min(20*time.Millisecond, c.SuspectAfter/missedBeats))
+	orDefault(&c.Beat, min(20*time.Millisecond, c.SuspectAfter/suspect.MissedBeats))
 	orDefault(&c.IdleBeat, 5*c.Beat)
 	orDefault(&c.IdleAfter, 10*time.Second)
 	orDefault(&c.MaxHeld, 1024)
@@ -158,9 +159,9 @@ func (c Config) Validate() error {
 	bad(c.MaxHeldBytes < 1, "MaxHeldBytes: %d is not positive", c.MaxHeldBytes)
 	bad(c.MaxSuspectAfter < c.SuspectAfter, "MaxSuspectAfter: %v is below SuspectAfter %v", c.MaxSuspectAfter, c.SuspectAfter)
 	bad(c.MaxHold < c.Hold, "MaxHold: %v is below Hold %v", c.MaxHold, c.Hold)
-	bad(c.Beat > c.SuspectAfter/missedBeats, "Beat: %v is more than a third of SuspectAfter %v: a peer would be suspected for too few beats missed", c.Beat, c.SuspectAfter)
+	bad(c.Beat > c.SuspectAfter/suspect.MissedBeats, "Beat: %v is more than a third of SuspectAfter %v: a peer would be suspected for too few beats missed", c.Beat, c.SuspectAfter)
 	bad(c.IdleBeat < c.Beat, "IdleBeat: %v is below Beat %v", c.IdleBeat, c.Beat)
-	bad(c.IdleBeat > c.MaxSuspectAfter/missedBeats, "IdleBeat: %v is more than a third of MaxSuspectAfter %v", c.IdleBeat, c.MaxSuspectAfter)
+	bad(c.IdleBeat > c.MaxSuspectAfter/suspect.MissedBeats, "IdleBeat: %v is more than a third of MaxSuspectAfter %v", c.IdleBeat, c.MaxSuspectAfter)
 	bad(c.Hold < c.Settle+4*c.Patience, "Hold: %v is below Settle + 4 × Patience = %v: a third attempt would come too late", c.Hold, c.Settle+4*c.Patience)
 	return errors.Join(errs...)
 }

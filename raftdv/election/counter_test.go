@@ -381,7 +381,7 @@ func TestAbsentMembersAreNotWaitedFor(t *testing.T) {
 	if a := b.arbs[3]; !a.heard(2) || a.hopeful() || a.possible() {
 		t.Errorf("2 is heard: %v, 3 may be nominated: %v, may have been: %v", a.heard(2), a.hopeful(), a.possible())
 	}
-	b.arbs[3].peer(2).last = b.now // the control: 2 may be about to give its word
+	b.arbs[3].peer(2).Last = b.now // the control: 2 may be about to give its word
 	if a := b.arbs[3]; !a.hopeful() || !a.possible() {
 		t.Errorf("with 2 at work 3 may be nominated: %v, may have been: %v", a.hopeful(), a.possible())
 	}
@@ -445,6 +445,7 @@ func TestAnswersTellOfTerms(t *testing.T) {
 	for _, typ := range []raftpb.MessageType{raftpb.MsgPreVoteResp, raftpb.MsgVoteResp, raftpb.MsgAppResp, raftpb.MsgHeartbeatResp} {
 		b := steady(t, On, voters(1, 2, 3, 4, 5), 1, 2, 3, 4, 5)
 		a := b.arbs[1]
+		a.Down(b.now, 1) // while it works, it is asked first
 		m := msg(typ, 5, 2, 8)
 		m.Reject = new(true)
 		a.Receive(b.now, m)
@@ -457,6 +458,7 @@ func TestAnswersTellOfTerms(t *testing.T) {
 	}
 	b := steady(t, On, voters(1, 2, 3), 1, 2, 3)
 	a := b.arbs[1]
+	a.Down(b.now, 1)
 	a.Receive(b.now, msg(raftpb.MsgPreVoteResp, 3, 2, 8)) // granted: says nothing of terms
 	a.Receive(b.now, msg(raftpb.MsgAppResp, 9, 2, 8))     // of somebody whom raft does not know
 	if a.term != 5 {

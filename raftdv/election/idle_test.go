@@ -48,8 +48,8 @@ func TestIdleLeaderBeatsSeldom(t *testing.T) {
 		t.Errorf("%d rows in a second of idleness", n)
 	}
 	for _, a := range b.arbs[1:] {
-		if p := a.peer(1); p.suspected() || p.limit != 3*cfg.IdleBeat {
-			t.Errorf("%v: the leader is suspected %v, after %v", a.cfg.Self, p.suspected(), p.limit)
+		if p := a.peer(1); p.suspected() || p.Limit != 3*cfg.IdleBeat {
+			t.Errorf("%v: the leader is suspected %v, after %v", a.cfg.Self, p.suspected(), p.Limit)
 		}
 	}
 }
@@ -74,8 +74,8 @@ func TestWorkEndsIdleness(t *testing.T) {
 			t.Errorf("%s: the row does not go out at once", what)
 		}
 		b.exchange()
-		if p := b.arbs[1].peer(1); p.limit != cfg.SuspectAfter {
-			t.Errorf("%s: suspect-after %v", what, p.limit)
+		if p := b.arbs[1].peer(1); p.Limit != cfg.SuspectAfter {
+			t.Errorf("%s: suspect-after %v", what, p.Limit)
 		}
 		if n := b.rows(0, time.Second); n < int(time.Second/cfg.Beat)*9/10 {
 			t.Errorf("%s: %d rows in the second after it", what, n)

@@ -48,7 +48,7 @@ func (a *Arbiter) State() State {
 		Patience: a.cfg.Patience, Hold: a.cfg.Hold,
 	}
 	for _, p := range a.peers {
-		ps := PeerState{ID: p.id, Suspected: p.suspected(), SuspectAfter: p.limit, LastHeard: p.last, Heard: p.heard}
+		ps := PeerState{ID: p.id, Suspected: p.suspected(), SuspectAfter: p.Limit, LastHeard: p.Last, Heard: p.Heard}
 		switch {
 		case p.seen && p.row.is(flagActs):
 			ps.Mode = On
