@@ -123,7 +123,7 @@ func idText(id fabric.MemberID) string {
 // reasons first, those that never happened included.
 func (r *electionRecord) countedEvents() []eventCount {
 	all := maps.Clone(r.counts)
-	for kind := election.EventSuspected; kind <= election.EventPace; kind++ {
+	for kind := election.EventSuspected; kind <= election.EventRefused; kind++ {
 		for _, reason := range usualReasons[kind] {
 			all[eventCount{kind, reason}] += 0
 		}
@@ -142,7 +142,7 @@ var usualReasons = map[election.EventKind][]string{
 	election.EventSuspected: {"silence", "closed", "stalled"},
 	election.EventNominated: {"own term", "raised term"},
 	election.EventFailed:    {"closed", "patience", "campaign"},
-	election.EventHeldBack:  {"election", "leader"},
+	election.EventHeldBack:  {"election", "leader", "insistent"},
 	election.EventAbstained: {"bound", "late", "leads", "learner", "majority unknown", "position unknown", "restarted", "resting", "term too far"},
 }
 
@@ -197,9 +197,9 @@ func (e *elections) tellOne(o *toldEvent) {
 	}
 	level := zapcore.InfoLevel
 	switch v.Kind {
-	case election.EventRefusedTerm, election.EventOverflow, election.EventGaveUp:
+	case election.EventRefusedTerm, election.EventOverflow, election.EventGaveUp, election.EventInsists:
 		level = zapcore.WarnLevel
-	case election.EventHeldBack, election.EventDiscarded, election.EventLate, election.EventRound:
+	case election.EventHeldBack, election.EventDiscarded, election.EventLate, election.EventRound, election.EventRefused:
 		level = zapcore.DebugLevel // any number of them
 	}
 	if c := e.t.lg.Check(level, "election: "+what.text(idText(v.Member))); c != nil {
@@ -255,6 +255,10 @@ func (e *ElectionEvent) text(who string) string {
 		return fmt.Sprintf("%s says term %d, too far above what is known: its row is not followed", who, e.Term)
 	case election.EventLate.String():
 		return fmt.Sprintf("this member's loop was late by %.1f ms: nobody is suspected for that time", e.Took)
+	case election.EventInsists.String():
+		return fmt.Sprintf("%s campaigns again and again, for term %d now, and nobody asked it to: it is not heard as a candidate until it has stopped; look at its log, and restart it", who, e.Term)
+	case election.EventRefused.String():
+		return fmt.Sprintf("an answer of %s for term %d is lost: it would depose a leader that works, or is of who campaigns again and again", who, e.Term)
 	case election.EventPace.String():
 		return fmt.Sprintf("attempts of an election have %.0f ms now: round trips demand it", e.Took)
 	case election.EventOverflow.String():

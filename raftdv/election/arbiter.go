@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/raftdv/dv/fabric"
+	"github.com/raftdv/dv/internal/suspect"
 )
 
 // What the own raft is, as far as it showed.
@@ -49,6 +50,8 @@ type Arbiter struct {
 	led        uint64 // the highest term in which somebody was known to lead
 	transfer   fabric.MemberID
 	transferAt time.Duration
+	heir       fabric.MemberID // to whom a leader was last seen to hand over its office
+	heirTill   time.Duration   // it may campaign until then
 
 	// Of the election.
 	born      time.Duration
@@ -140,7 +143,7 @@ func (a *Arbiter) SetMembers(now time.Duration, m Members) (err error) {
 		if i >= 0 {
 			a.peers = append(a.peers, was[i])
 		} else {
-			a.peers = append(a.peers, &peer{id: id, limit: a.cfg.SuspectAfter, moved: now})
+			a.peers = append(a.peers, &peer{Watch: suspect.Watch{Limit: a.cfg.SuspectAfter}, id: id, moved: now})
 		}
 	}
 	a.ids = nil
@@ -190,7 +193,9 @@ func (a *Arbiter) begin(now time.Duration) {
 	}
 	if late > a.cfg.SuspectAfter/2 {
 		for _, p := range a.peers {
-			p.last, p.moved = now, now
+			p.Last, p.moved = now, now
+			p.insistence.at = [len(p.insistence.at)]time.Duration{}
+			p.insistence.backAt = max(now, 1)
 		}
 		a.since = now
 		if a.mode() != Off {
@@ -240,8 +245,15 @@ func (a *Arbiter) Heard(now time.Duration, id fabric.MemberID) {
 // behind that. It is not silent.
 func (a *Arbiter) Waits(now time.Duration, id fabric.MemberID) {
 	a.begin(now)
-	if p := a.peer(id); p != nil && !p.down {
-		p.last, p.moved = now, now
+	p := a.peer(id)
+	if p == nil {
+		return
+	}
+	if !p.Down {
+		p.Last, p.moved = now, now
+	}
+	if a.now >= p.insistence.backAt+a.cfg.Rest { // once in a Rest, as its peer may see to it that it waits
+		a.returns(p)
 	}
 }
 
@@ -253,8 +265,8 @@ func (a *Arbiter) Patience() time.Duration { return a.cfg.Patience }
 // is Patience later.
 func (a *Arbiter) Down(now time.Duration, id fabric.MemberID) {
 	a.begin(now)
-	if p := a.peer(id); p != nil && !p.down {
-		p.down, p.downAt = true, now
+	if p := a.peer(id); p != nil && !p.Down {
+		p.Down, p.DownAt = true, now
 		p.seen = false // another life of it may come back
 	}
 	a.step()
@@ -264,18 +276,21 @@ func (a *Arbiter) Down(now time.Duration, id fabric.MemberID) {
 func (a *Arbiter) Up(now time.Duration, id fabric.MemberID) {
 	a.begin(now)
 	if p := a.peer(id); p != nil {
-		p.down = false
+		p.Down = false
 		a.alive(p)
 	}
 	a.step()
 }
 
 func (a *Arbiter) alive(p *peer) {
-	if p.down && a.now < p.downAt+a.cfg.Patience {
+	if p.Down && a.now < p.DownAt+a.cfg.Patience {
 		return
 	}
 	was := p.suspected()
-	if silence := a.now - p.last; p.alive(a.now, &a.cfg) && a.mode() != Off {
+	if !p.Heard || a.now-p.Last >= a.cfg.Rest/2 {
+		a.returns(p)
+	}
+	if silence := a.now - p.Last; p.alive(a.now, &a.cfg) && a.mode() != Off {
 		a.event(Event{Kind: EventFalseSuspicion, Member: p.id, Took: silence})
 	}
 	if was {
@@ -301,6 +316,9 @@ func (a *Arbiter) Row(now time.Duration, row *fabric.Row) error {
 	raw, ok := fabric.FindSection(row.Sections, fabric.SectionArbiter)
 	if !ok {
 		a.alive(p)
+		if row.Incarnation != p.incarnation {
+			a.reborn(p)
+		}
 		p.incarnation, p.version, p.seen = row.Incarnation, row.Version, false
 		a.step()
 		return nil
@@ -328,6 +346,7 @@ func (a *Arbiter) Row(now time.Duration, row *fabric.Row) error {
 func (a *Arbiter) takeRow(p *peer, row *fabric.Row) {
 	s := &p.next
 	if row.Incarnation != p.incarnation {
+		a.reborn(p)
 		if a.fruitless < maxFruitless {
 			a.rest = 0 // who gave up without it may succeed with it
 		}
@@ -347,6 +366,12 @@ func (a *Arbiter) takeRow(p *peer, row *fabric.Row) {
 	p.row, p.next, s = p.next, p.row, &p.row
 	p.relimit(a.now, &a.cfg)
 	a.follow(p)
+	if s.claim.member == p.id && s.claim.kind == claimCampaign {
+		a.campaigns(p, s.claim.term)
+	}
+	if s.claim == a.claim && s.claim.kind == claimLead && s.claim.member == p.id && s.transfer != 0 {
+		a.heir, a.heirTill = s.transfer, a.now+a.cfg.Rest
+	}
 	if s.claim.above(a.claim) && s.is(flagObserves|flagActs) && a.votes(p.id) && a.mode() != Off && a.believes(p.id, s.claim) {
 		a.claimed(s.claim)
 	}
@@ -358,6 +383,8 @@ func (a *Arbiter) takeRow(p *peer, row *fabric.Row) {
 func (a *Arbiter) believes(from fabric.MemberID, c claim) bool {
 	switch {
 	case a.term == 0:
+		return false
+	case c.kind == claimCampaign && from == c.member && a.unwanted(from, c.term):
 		return false
 	case c.term > a.term+MaxTermLift:
 		a.event(Event{Kind: EventRefusedTerm, Member: from, Term: c.term})

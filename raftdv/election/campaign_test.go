@@ -56,6 +56,15 @@ func coreVersion() string {
 			h.Write(b)
 		}
 	}
+	shared, err := filepath.Glob("../../internal/suspect/*.go") // suspicion is shared with views
+	must(err)
+	for _, name := range shared {
+		if !strings.HasSuffix(name, "_test.go") {
+			b, err := os.ReadFile(name)
+			must(err)
+			h.Write(b)
+		}
+	}
 	return fmt.Sprintf("%x", h.Sum(nil)[:8])
 }
 

@@ -81,7 +81,7 @@ func (a *Arbiter) schedule() {
 		due(a.since + a.cfg.SuspectAfter + 1)
 	}
 	if p := a.peer(a.claim.member); p != nil {
-		due(a.since + p.limit + 1)
+		due(a.since + p.Limit + 1)
 		due(max(p.moved, a.since) + a.cfg.StallAfter + 1)
 	}
 	due(a.born + startWait*a.cfg.Patience)
@@ -94,8 +94,8 @@ func (a *Arbiter) schedule() {
 		due(h.until)
 	}
 	for _, p := range a.peers {
-		if p.heard && !p.down && !p.silent {
-			due(p.last + p.limit + 1)
+		if p.Heard && !p.Down && !p.Silent {
+			due(p.Last + p.Limit + 1)
 		}
 	}
 	a.wakeAt = max(at, a.now+1)
@@ -121,8 +121,8 @@ func (a *Arbiter) idleAt() time.Duration { return max(a.workedAt, a.since) + a.c
 // silences suspects peers that were not heard for suspect-after.
 func (a *Arbiter) silences() {
 	for _, p := range a.peers {
-		if p.heard && !p.down && !p.silent && a.now-p.last > p.limit {
-			p.silent = true
+		if p.Heard && !p.Down && !p.Silent && a.now-p.Last > p.Limit {
+			p.Silent = true
 		}
 	}
 }
@@ -150,7 +150,7 @@ func (a *Arbiter) suspect() {
 			e := Event{Kind: EventSuspected, Member: a.claim.member, Term: a.claim.term, Reason: reason}
 			a.lastSign = a.since
 			if p := a.peer(a.claim.member); p != nil && a.claim.kind == claimLead {
-				a.lastSign = p.last
+				a.lastSign = p.Last
 			}
 			e.Took = a.now - a.lastSign
 			a.event(e)
@@ -174,11 +174,11 @@ func (a *Arbiter) doubt() string {
 	switch {
 	case p == nil:
 		return "removed"
-	case p.down:
+	case p.Down:
 		return "closed"
 	case p.suspected():
 		// One that was never heard is waited for as long as for one that was.
-		return reasonIf(p.heard || a.now > a.since+p.limit, "silence")
+		return reasonIf(p.Heard || a.now > a.since+p.Limit, "silence")
 	case p.seen && p.row.claim == c && p.row.is(flagSuspects):
 		return "denied"
 	case p.seen && p.row.is(flagActs|flagObserves) && a.now-max(p.moved, a.since) > a.cfg.StallAfter:
@@ -327,7 +327,7 @@ func (a *Arbiter) divided() bool {
 // present reports whether a peer would have been heard if it were at work. One
 // that was not, and comes back, gives no word for a Patience.
 func (a *Arbiter) present(p *peer) bool {
-	return a.now <= p.last+p.beat(&a.cfg)+a.cfg.Patience
+	return a.now <= p.Last+p.beat(&a.cfg)+a.cfg.Patience
 }
 
 // possible reports whether the own nominee may have been nominated: a majority
@@ -457,7 +457,7 @@ func (a *Arbiter) attempt() uint32 {
 func (a *Arbiter) settled() (settled, bound bool) {
 	settled = a.pos.lower == a.pos.high()
 	for _, p := range a.peers {
-		if !a.votes(p.id) || !a.counts(p) {
+		if !a.votes(p.id) || !a.counts(p) || a.insists(p) {
 			continue
 		}
 		if p.row.claim.term != a.claim.term || !p.row.is(flagSealed) || p.row.is(flagKnown) && p.row.lower != p.row.upper {

@@ -37,8 +37,8 @@ const (
 	// started here, Detection the time from the last sign of the former leader to
 	// that start; both 0 if none started here.
 	EventElected
-	// EventHeldBack: a campaign of Member was held back; Reason is "election" or
-	// "leader".
+	// EventHeldBack: a campaign of Member was held back; Reason is "election",
+	// "leader", or "insistent" if it came too soon after its last one.
 	EventHeldBack
 	// EventDiscarded: a campaign of Member that was held back was lost.
 	EventDiscarded
@@ -55,10 +55,17 @@ const (
 	EventOverflow
 	// EventPace: Patience becomes Took, since round trips demand it.
 	EventPace
+	// EventInsists: Member campaigns again and again, sooner than raft does and without
+	// a majority's word. These campaigns are lost, and for Config.Rest after each of
+	// them what Member tells of its term.
+	EventInsists
+	// EventRefused: an answer of Member's that would have raised the own raft's term to
+	// Term was lost. It is told once in a Config.Rest of each member.
+	EventRefused
 )
 
 var eventNames = [...]string{"", "suspected", "false-suspicion", "started", "endorsed", "nominated", "failed", "round", "elected",
-	"held-back", "discarded", "abstained", "gave-up", "refused-term", "late", "overflow", "pace"}
+	"held-back", "discarded", "abstained", "gave-up", "refused-term", "late", "overflow", "pace", "insists", "refused"}
 
 func (k EventKind) String() string { return eventNames[k] }
 

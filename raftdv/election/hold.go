@@ -1,6 +1,7 @@
 package election
 
 import (
+	"slices"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -21,12 +22,16 @@ type held struct {
 type why uint8
 
 const (
-	whyNot      why = iota
-	whySealed       // a leader that a majority suspects
-	whyElection     // a campaign beside the one that is on
-	whyLeader       // a campaign against a leader that works
-	whyTerm         // a pre-vote's grant, for a term that is left already
+	whyNot       why = iota
+	whySealed        // a leader that a majority suspects
+	whyElection      // a campaign beside the one that is on
+	whyLeader        // a campaign against a leader that works
+	whyTerm          // a pre-vote's grant, for a term that is left already
+	whyInsistent     // a campaign that comes too soon after another one of its member
 )
+
+// heldBack are the reasons for holding campaigns.
+var heldBack = map[why]string{whyElection: "election", whyLeader: "leader", whyInsistent: "insistent"}
 
 // Receive takes a message for raft. Its sender is taken for heard: From has to
 // be the peer that it came from, forwarded messages aside.
@@ -40,11 +45,21 @@ func (a *Arbiter) Receive(now time.Duration, m *raftpb.Message) Verdict {
 	if m.GetType() == raftpb.MsgPreVote && m.GetTerm() > a.term {
 		a.compete(m)
 	}
+	if p := a.peer(fabric.MemberID(m.GetFrom())); p != nil && m.GetType() == raftpb.MsgVote {
+		a.campaigns(p, m.GetTerm())
+	}
+	if a.refused(m) {
+		a.refuse(m)
+		return Discard
+	}
 	if a.outlived(m) || a.overtaken(m) {
 		a.event(Event{Kind: EventDiscarded, Member: fabric.MemberID(m.GetFrom()), Term: m.GetTerm()})
 		return Discard
 	}
 	w := a.judge(m)
+	if w != whyNot && a.replaces(m) {
+		return Discard
+	}
 	if w == whyNot || !a.keep(m, w) {
 		before, bound := a.claim, a.bound
 		a.handed(m)
@@ -94,8 +109,7 @@ func forwarded(m *raftpb.Message) bool {
 
 // keep takes a message into custody, if the mode and the bounds allow it.
 func (a *Arbiter) keep(m *raftpb.Message, w why) bool {
-	if w == whyElection || w == whyLeader {
-		reason := map[why]string{whyElection: "election", whyLeader: "leader"}[w]
+	if reason := heldBack[w]; reason != "" {
 		a.event(Event{Kind: EventHeldBack, Member: fabric.MemberID(m.GetFrom()), Term: m.GetTerm(), Reason: reason})
 	}
 	if a.mode() != On {
@@ -114,6 +128,26 @@ func (a *Arbiter) keep(m *raftpb.Message, w why) bool {
 	a.heldBytes += size
 	a.wakeAt = min(a.wakeAt, until)
 	return true
+}
+
+// replaces has one request of each kind held of a member, that for the highest term:
+// the others are over, and any number of them may come. It reports whether m is over
+// itself.
+func (a *Arbiter) replaces(m *raftpb.Message) (over bool) {
+	if m.GetType() != raftpb.MsgVote && m.GetType() != raftpb.MsgPreVote || a.mode() != On {
+		return false
+	}
+	i := slices.IndexFunc(a.held, func(h held) bool { return h.m.GetType() == m.GetType() && h.m.GetFrom() == m.GetFrom() })
+	if i < 0 {
+		return false
+	}
+	if a.held[i].m.GetTerm() > m.GetTerm() {
+		return true
+	}
+	a.event(Event{Kind: EventDiscarded, Member: fabric.MemberID(m.GetFrom()), Term: a.held[i].m.GetTerm()})
+	a.heldBytes -= a.held[i].size
+	a.held = slices.Delete(a.held, i, i+1)
+	return false
 }
 
 // judge says why a message should be held now.
@@ -136,6 +170,8 @@ func (a *Arbiter) judge(m *raftpb.Message) why {
 	case raftpb.MsgVote, raftpb.MsgPreVote:
 		switch {
 		case m.GetTerm() <= a.term:
+		case m.GetType() == raftpb.MsgVote && a.unwanted(from, m.GetTerm()):
+			return whyInsistent
 		case a.busy():
 			if !a.favours(m) {
 				return whyElection
@@ -255,6 +291,9 @@ func (a *Arbiter) review() (moved bool) {
 		w := a.judge(h.m)
 		if w == whyNot && a.suppressed(&h) {
 			w = whyLeader
+			if h.why == whyInsistent {
+				w = whyInsistent
+			}
 		}
 		switch {
 		case w != whyNot && a.now < h.until:
@@ -281,6 +320,9 @@ func (a *Arbiter) review() (moved bool) {
 // the one that won: its term may be above that of the new leader, whom a
 // majority does not follow yet.
 func (a *Arbiter) suppressed(h *held) bool {
+	if h.why == whyInsistent {
+		return !a.wanted(fabric.MemberID(h.m.GetFrom()), h.m.GetTerm())
+	}
 	if h.why == whySealed || h.m.GetTerm() <= a.term || a.mode() != On || a.favours(h.m) {
 		return false
 	}
@@ -304,6 +346,8 @@ func (a *Arbiter) stale(m *raftpb.Message, w why) bool {
 	switch w {
 	case whySealed, whyTerm:
 		return false
+	case whyInsistent:
+		return true
 	case whyLeader:
 		return m.GetType() == raftpb.MsgPreVote || a.cfg.PreVote || a.cfg.CheckQuorum
 	}

@@ -69,6 +69,7 @@ func (a *Arbiter) sent(m *raftpb.Message) {
 	case raftpb.MsgTimeoutNow:
 		a.raise(m.GetTerm())
 		a.transfer, a.transferAt = fabric.MemberID(m.GetTo()), a.now
+		a.heir, a.heirTill = a.transfer, a.now+a.cfg.Rest
 	}
 }
 
@@ -133,6 +134,9 @@ func (a *Arbiter) claimed(c claim) {
 	}
 	if c.kind == claimLead {
 		a.led = c.term
+		if p := a.peer(c.member); p != nil {
+			p.insistence.at, p.insistence.last = [len(p.insistence.at)]time.Duration{}, 0
+		}
 	}
 	if c.kind == claimLead && c.member == a.cfg.Self {
 		for _, p := range a.peers {
@@ -216,10 +220,8 @@ func (a *Arbiter) handed(m *raftpb.Message) {
 		if m.GetTerm() >= a.term && a.role != roleLeader {
 			a.bind(a.cfg.Self) // raft will campaign, however long its disk takes
 		}
-	case raftpb.MsgAppResp, raftpb.MsgHeartbeatResp, raftpb.MsgVoteResp:
-		a.told(m)
-	case raftpb.MsgPreVoteResp:
-		if m.GetReject() {
+	default:
+		if raises(m) {
 			a.told(m)
 		}
 	}
