@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/raftdv/dv/integration/cluster"
+	"github.com/raftdv/dv/integration/guard"
 )
 
 const (
@@ -34,12 +35,12 @@ type disks struct {
 }
 
 type disk struct {
-	guard *guard
+	guard *guard.Guard
 	root  *os.File // of the file system
 }
 
 func newDisks(dir string) (*disks, error) {
-	if err := need("stalling a disk", "mkfs.ext4", "mount", "umount", "fsfreeze"); err != nil {
+	if err := guard.Need("stalling a disk", "mkfs.ext4", "mount", "umount", "fsfreeze"); err != nil {
 		return nil, err
 	}
 	if err := tryDisk(dir); err != nil {
@@ -81,7 +82,7 @@ func newDisk(ctx context.Context, dir string) (*disk, error) {
 			return nil, fmt.Errorf("%s: %w: %s", args[0], err, out)
 		}
 	}
-	g, err := newGuard("sh", "-c", diskGuard, at)
+	g, err := guard.New("sh", "-c", diskGuard, at)
 	if err != nil {
 		return nil, errors.Join(err, syscall.Unmount(at, 0))
 	}
@@ -108,7 +109,7 @@ func (d *disk) close() error {
 	if d.root != nil {
 		d.root.Close()
 	}
-	return d.guard.close()
+	return d.guard.Close()
 }
 
 func (l *disks) place(_ int, dir string) (cluster.Place, error) {

@@ -2,16 +2,14 @@ package failover
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"os"
-	"os/exec"
 
 	"github.com/raftdv/dv/integration/cluster"
+	"github.com/raftdv/dv/integration/guard"
+	"github.com/raftdv/dv/integration/netns"
 )
 
 // ErrNotHere is returned for a fault that this machine or user cannot make.
-var ErrNotHere = errors.New("cannot be had here")
+var ErrNotHere = guard.ErrNotHere
 
 // A lab is what members run in, and can break one of them.
 type lab interface {
@@ -28,7 +26,8 @@ type lab interface {
 func newLab(ctx context.Context, fault, dir string, members int) (lab, error) {
 	switch fault {
 	case Cut:
-		return newNetwork(ctx, members)
+		n, err := netns.New(ctx, members)
+		return network{n}, err
 	case Stall:
 		return newDisks(dir)
 	}
@@ -58,15 +57,20 @@ func (l signals) mend(ctx context.Context, _ int, m *cluster.Member) error {
 func (signals) release() error { return nil }
 func (signals) close() error   { return nil }
 
-// need returns ErrNotHere without root or one of the programs.
-func need(what string, programs ...string) error {
-	if os.Geteuid() != 0 {
-		return fmt.Errorf("%s %w: it needs root", what, ErrNotHere)
-	}
-	for _, p := range programs {
-		if _, err := exec.LookPath(p); err != nil {
-			return fmt.Errorf("%s %w: %w", what, ErrNotHere, err)
-		}
-	}
-	return nil
-}
+// network is the lab whose members are cut off.
+type network struct{ *netns.Network }
+
+func (n network) place(i int, dir string) (cluster.Place, error)         { return n.Place(i, dir) }
+func (n network) strike(i int, _ *cluster.Member) error                  { return n.Cut(i) }
+func (n network) mend(_ context.Context, i int, _ *cluster.Member) error { return n.Mend(i) }
+func (network) release() error                                           { return nil }
+func (n network) close() error                                           { return n.Close() }
+
+// links is the lab whose links are cut; who is struck loses all of them.
+type links struct{ *netns.Links }
+
+func (l links) place(i int, dir string) (cluster.Place, error)   { return l.Place(i, dir) }
+func (l links) strike(i int, _ *cluster.Member) error            { return l.Only(netns.Around(i, l.Size())) }
+func (l links) mend(context.Context, int, *cluster.Member) error { return l.Only(nil) }
+func (links) release() error                                     { return nil }
+func (l links) close() error                                     { return l.Close() }

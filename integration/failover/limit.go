@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"github.com/raftdv/dv/integration/guard"
 )
 
 const (
@@ -30,7 +32,7 @@ func newLimits(percent, members int) (*limits, error) {
 	if percent == 0 {
 		return l, nil
 	}
-	if err := need("a limit of processor time"); err != nil {
+	if err := guard.Need("a limit of processor time"); err != nil {
 		return nil, err
 	}
 	return l, l.make(cgroupRoot, percent, members)

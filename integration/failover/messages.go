@@ -1,21 +1,17 @@
 package failover
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/raftdv/dv/integration/bench"
+	"github.com/raftdv/dv/integration/netns"
 )
 
 const (
@@ -167,16 +163,14 @@ func (n *MessagesNumbers) add(o *MessagesNumbers, trial, of int) {
 }
 
 func countSide(ctx context.Context, cfg MessagesConfig, n int, name string) (counts []MessagesNumbers, paths string, err error) {
-	l, err := newLinks(ctx, n)
+	l, err := netns.New(ctx, n)
 	if err != nil {
 		return nil, "", err
 	}
-	for _, m := range l.members {
-		if err := run(ctx, m, "ip link set eth0 gso_max_segs 1"); err != nil {
-			return nil, "", errors.Join(err, l.close())
-		}
+	if err := l.NoSegments(ctx); err != nil {
+		return nil, "", errors.Join(err, l.Close())
 	}
-	s, err := openSide(ctx, name, cfg.Programs, n, l)
+	s, err := openSide(ctx, name, cfg.Programs, n, network{l})
 	if err != nil {
 		return nil, "", err
 	}
@@ -192,16 +186,16 @@ func countSide(ctx context.Context, cfg MessagesConfig, n int, name string) (cou
 }
 
 // count lets clients write through the leader for a while.
-func (s *side) count(ctx context.Context, d time.Duration, clients int, l *links) (n MessagesNumbers, err error) {
+func (s *side) count(ctx context.Context, d time.Duration, clients int, l *netns.Network) (n MessagesNumbers, err error) {
 	load := startWriters(ctx, clients, []clientv3.KV{s.clients[s.view.leader]}, quietTimeout, s.ledger, func(ack) {})
 	defer load.stop()
 	pause(ctx, warmUp)
-	before, written, begin := traffic{}, s.ledger.Writes(), time.Now()
-	if before, err = l.traffic(); err != nil {
+	before, written, begin := netns.Traffic{}, s.ledger.Writes(), time.Now()
+	if before, err = l.Sent(); err != nil {
 		return n, err
 	}
 	pause(ctx, d)
-	after, err := l.traffic()
+	after, err := l.Sent()
 	took := time.Since(begin).Seconds()
 	writes := float64(s.ledger.Writes() - written)
 	if err = errors.Join(err, context.Cause(ctx)); err != nil {
@@ -210,46 +204,12 @@ func (s *side) count(ctx context.Context, d time.Duration, clients int, l *links
 	if clients > 0 && writes == 0 {
 		return n, fmt.Errorf("%d writers wrote nothing in %v: the cluster does not work", clients, d)
 	}
-	packets, octets := float64(after.packets-before.packets), float64(after.bytes-before.bytes)
+	packets, octets := float64(after.Packets-before.Packets), float64(after.Bytes-before.Bytes)
 	n = MessagesNumbers{Packets: packets / took, Bytes: octets / took, WritesPS: writes / took}
 	if clients > 0 {
 		n.PacketsPerWrite, n.BytesPerWrite = packets/writes, octets/writes
 	}
 	return n, nil
-}
-
-// traffic is what members have sent.
-type traffic struct{ packets, bytes uint64 }
-
-func (l *links) traffic() (sum traffic, err error) {
-	for _, m := range l.members {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/dev", m.pid()))
-		if err != nil {
-			return sum, err
-		}
-		t, err := parseTraffic(text, "eth0")
-		if err != nil {
-			return sum, err
-		}
-		sum.packets += t.packets
-		sum.bytes += t.bytes
-	}
-	return sum, nil
-}
-
-// parseTraffic reads what a device has sent from a file like /proc/net/dev, see
-// proc_net_dev(5): bytes and packets are the ninth and tenth number.
-func parseTraffic(text []byte, device string) (t traffic, err error) {
-	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
-		name, rest, _ := strings.Cut(lines.Text(), ":")
-		if f := strings.Fields(rest); strings.TrimSpace(name) == device && len(f) >= 10 {
-			var errs [2]error
-			t.bytes, errs[0] = strconv.ParseUint(f[8], 10, 64)
-			t.packets, errs[1] = strconv.ParseUint(f[9], 10, 64)
-			return t, errors.Join(errs[:]...)
-		}
-	}
-	return t, fmt.Errorf("no counters of device %s", device)
 }
 
 // WriteMessagesTable writes results for people.

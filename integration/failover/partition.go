@@ -14,6 +14,7 @@ import (
 
 	"github.com/raftdv/dv/integration/bench"
 	"github.com/raftdv/dv/integration/cluster"
+	"github.com/raftdv/dv/integration/netns"
 )
 
 const (
@@ -170,7 +171,7 @@ func (n *PartitionNumbers) mean(trials int) {
 }
 
 func partition(ctx context.Context, cfg PartitionConfig, sc *Scenario, name string) (n PartitionNumbers, paths string, err error) {
-	l, err := newLinks(ctx, sc.Members)
+	l, err := netns.NewLinks(ctx, sc.Members)
 	if err != nil {
 		return n, "", err
 	}
@@ -178,7 +179,7 @@ func partition(ctx context.Context, cfg PartitionConfig, sc *Scenario, name stri
 	if name == StockSide {
 		args = cfg.StockArgs
 	}
-	s, err := openSide(ctx, name, cfg.Programs, sc.Members, l, args...)
+	s, err := openSide(ctx, name, cfg.Programs, sc.Members, links{l}, args...)
 	if err != nil {
 		return n, "", err
 	}
@@ -215,7 +216,7 @@ func (s *spans) percent() float64 {
 }
 
 // cutLinks writes through each member while a scenario goes on.
-func (s *side) cutLinks(ctx context.Context, cfg PartitionConfig, sc *Scenario, l *links) (n PartitionNumbers, err error) {
+func (s *side) cutLinks(ctx context.Context, cfg PartitionConfig, sc *Scenario, l *netns.Links) (n PartitionNumbers, err error) {
 	members := s.cluster.Members()
 	leader := slices.Index(members, s.view.leader)
 	var rest []int
@@ -260,7 +261,7 @@ func (s *side) cutLinks(ctx context.Context, cfg PartitionConfig, sc *Scenario, 
 	}
 	n.LongestGapMs = bench.Round(millis(g.end(time.Now())))
 	begun.Store(false)
-	if err := errors.Join(l.only(nil), context.Cause(ctx)); err != nil {
+	if err := errors.Join(l.Only(nil), context.Cause(ctx)); err != nil {
 		return n, err
 	}
 	for _, w := range loads {
@@ -282,7 +283,7 @@ func (s *side) cutLinks(ctx context.Context, cfg PartitionConfig, sc *Scenario, 
 
 // playOut cuts what each step wants and notes who leads, until the end; during is
 // called half-way.
-func (s *side) playOut(ctx context.Context, steps []step, begin time.Time, d time.Duration, l *links, seen leaders, during func(context.Context, string, []*cluster.Member)) error {
+func (s *side) playOut(ctx context.Context, steps []step, begin time.Time, d time.Duration, l *netns.Links, seen leaders, during func(context.Context, string, []*cluster.Member)) error {
 	watched, cancel := context.WithCancel(ctx)
 	var watch sync.WaitGroup
 	defer watch.Wait()
@@ -302,7 +303,7 @@ func (s *side) playOut(ctx context.Context, steps []step, begin time.Time, d tim
 	}
 	for _, st := range steps {
 		pause(ctx, time.Until(begin.Add(st.at)))
-		if err := l.only(st.cut); err != nil {
+		if err := l.Only(st.cut); err != nil {
 			return err
 		}
 	}

@@ -7,17 +7,18 @@ import (
 	"testing"
 	"time"
 
+	"github.com/raftdv/dv/integration/netns"
 	"github.com/raftdv/dv/internal/needs"
 )
 
 // reachable are the members that a member hears over links in both directions.
-func reachable(from, n int, cut []link) (all []int) {
+func reachable(from, n int, cut []netns.Link) (all []int) {
 	seen := map[int]bool{from: true}
 	for next := []int{from}; len(next) > 0; {
 		i := next[0]
 		next = next[1:]
 		for j := range n {
-			if !seen[j] && !slices.Contains(cut, link{i, j}) && !slices.Contains(cut, link{j, i}) {
+			if !seen[j] && !slices.Contains(cut, netns.Link{From: i, To: j}) && !slices.Contains(cut, netns.Link{From: j, To: i}) {
 				seen[j] = true
 				next = append(next, j)
 			}
@@ -31,9 +32,9 @@ func reachable(from, n int, cut []link) (all []int) {
 	return all
 }
 
-func links1(i, n int, cut []link) (k int) {
+func links1(i, n int, cut []netns.Link) (k int) {
 	for j := range n {
-		if j != i && !slices.Contains(cut, link{i, j}) && !slices.Contains(cut, link{j, i}) {
+		if j != i && !slices.Contains(cut, netns.Link{From: i, To: j}) && !slices.Contains(cut, netns.Link{From: j, To: i}) {
 			k++
 		}
 	}
@@ -88,51 +89,6 @@ func TestScenarios(t *testing.T) {
 			t.Errorf("%s: steps out of order", s.Name)
 		}
 	}
-}
-
-// TestLinks: a link that is cut carries nothing in that direction, and all others do.
-func TestLinks(t *testing.T) {
-	l, err := newLinks(t.Context(), 3)
-	if errors.Is(err, ErrNotHere) {
-		needs.Refused(t, err.Error(), needs.Bridges()...)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := l.close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	e, number := newEchoes(t, l), byte(0)
-	for _, c := range []struct {
-		cut  []link
-		want map[link]bool // whether a datagram is answered
-	}{
-		{nil, map[link]bool{{0, 1}: true, {1, 0}: true, {0, 2}: true}},
-		{[]link{{0, 1}}, map[link]bool{{0, 1}: false, {1, 0}: false, {0, 2}: true, {1, 2}: true}},
-		{nil, map[link]bool{{0, 1}: true}},
-	} {
-		if err := l.only(c.cut); err != nil {
-			t.Fatal(err)
-		}
-		for k, want := range c.want {
-			if got := waitFor(func() bool { number++; return e.ask(k, number, 100) == want }); !got {
-				t.Errorf("with %v cut: a datagram over %v is answered: %v", c.cut, k, !want)
-			}
-		}
-	}
-}
-
-// waitFor tries a few times: commands of a batch take effect a moment later.
-func waitFor(ok func() bool) bool {
-	for range 20 {
-		if ok() {
-			return true
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	return false
 }
 
 // TestRunPartitions: real clusters, the cheapest scenario in which relays matter.

@@ -3,6 +3,8 @@ package failover
 import (
 	"slices"
 	"time"
+
+	"github.com/raftdv/dv/integration/netns"
 )
 
 // A Scenario is a partition of a cluster.
@@ -19,7 +21,7 @@ type Scenario struct {
 // step: from then on exactly those links are cut.
 type step struct {
 	at  time.Duration
-	cut []link
+	cut []netns.Link
 }
 
 const (
@@ -32,14 +34,14 @@ const (
 )
 
 // from the start on.
-func always(cut ...[]link) []step { return []step{{0, slices.Concat(cut...)}} }
+func always(cut ...[]netns.Link) []step { return []step{{0, slices.Concat(cut...)}} }
 
 // starOf cuts all links of n members but those of the hub.
-func starOf(hub, n int) (cut []link) {
+func starOf(hub, n int) (cut []netns.Link) {
 	for i := range n {
 		for j := range i {
 			if i != hub && j != hub {
-				cut = append(cut, both(i, j)...)
+				cut = append(cut, netns.Both(i, j)...)
 			}
 		}
 	}
@@ -47,11 +49,11 @@ func starOf(hub, n int) (cut []link) {
 }
 
 // chainOf cuts all links but those between neighbours in a list.
-func chainOf(list []int) (cut []link) {
+func chainOf(list []int) (cut []netns.Link) {
 	for i := range list {
 		for j := range i {
 			if i-j > 1 {
-				cut = append(cut, both(list[i], list[j])...)
+				cut = append(cut, netns.Both(list[i], list[j])...)
 			}
 		}
 	}
@@ -59,10 +61,10 @@ func chainOf(list []int) (cut []link) {
 }
 
 // between cuts all links between two groups.
-func between(a, b []int) (cut []link) {
+func between(a, b []int) (cut []netns.Link) {
 	for _, i := range a {
 		for _, j := range b {
-			cut = append(cut, both(i, j)...)
+			cut = append(cut, netns.Both(i, j)...)
 		}
 	}
 	return cut
@@ -75,13 +77,13 @@ func between(a, b []int) (cut []link) {
 func Scenarios() []Scenario {
 	return []Scenario{
 		{"leader-follower", "the link of the leader and a follower (chained)", 3,
-			func(l int, rest []int, _ time.Duration) []step { return always(both(l, rest[0])) }},
+			func(l int, rest []int, _ time.Duration) []step { return always(netns.Both(l, rest[0])) }},
 		{"followers", "the link of two followers", 3,
-			func(_ int, rest []int, _ time.Duration) []step { return always(both(rest[0], rest[1])) }},
+			func(_ int, rest []int, _ time.Duration) []step { return always(netns.Both(rest[0], rest[1])) }},
 		{"from-leader", "one direction: what the leader sends to a follower (simplex)", 3,
-			func(l int, rest []int, _ time.Duration) []step { return always([]link{{l, rest[0]}}) }},
+			func(l int, rest []int, _ time.Duration) []step { return always([]netns.Link{{From: l, To: rest[0]}}) }},
 		{"to-leader", "one direction: what a follower sends to the leader (simplex)", 3,
-			func(l int, rest []int, _ time.Duration) []step { return always([]link{{rest[0], l}}) }},
+			func(l int, rest []int, _ time.Duration) []step { return always([]netns.Link{{From: rest[0], To: l}}) }},
 		{"flapping", "the link of the leader and a follower, every 0.3 s for 0.3 s", 3, flapping},
 		{"chain-of-four", "all but those of a chain, the leader is second", 4,
 			func(l int, rest []int, _ time.Duration) []step {
@@ -96,7 +98,7 @@ func Scenarios() []Scenario {
 				return always(between([]int{l, rest[0]}, []int{rest[1], rest[2]}))
 			}},
 		{"leader-alone", "all of the leader's (complete)", 5,
-			func(l int, rest []int, _ time.Duration) []step { return always(around(l, 1+len(rest))) }},
+			func(l int, rest []int, _ time.Duration) []step { return always(netns.Around(l, 1+len(rest))) }},
 		{"minority", "all between the leader with one follower and the three others (complete)", 5,
 			func(l int, rest []int, _ time.Duration) []step {
 				return always(between([]int{l, rest[0]}, rest[1:]))
@@ -106,14 +108,14 @@ func Scenarios() []Scenario {
 
 func flapping(l int, rest []int, duration time.Duration) (steps []step) {
 	for at := time.Duration(0); at < duration; at += 2 * flapEvery {
-		steps = append(steps, step{at, both(l, rest[0])}, step{at + flapEvery, nil})
+		steps = append(steps, step{at, netns.Both(l, rest[0])}, step{at + flapEvery, nil})
 	}
 	return steps
 }
 
 func constrained(l int, rest []int, _ time.Duration) []step {
 	hub := rest[0]
-	lags := both(l, hub)
+	lags := netns.Both(l, hub)
 	return []step{{0, lags}, {lagFirst, slices.Concat(lags, starOf(hub, 1+len(rest)))}}
 }
 

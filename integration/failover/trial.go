@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/raftdv/dv/integration/cluster"
+	"github.com/raftdv/dv/integration/netns"
 )
 
 const (
@@ -81,7 +82,7 @@ var trialFaults = map[string]struct {
 	"rolling-restart":          {false, 3, restartOneByOne},
 	"rejoin-higher-term":       {true, 3, rejoin},
 	"flapping-after-isolation": {true, 3, flapAfterIsolation},
-	"simplex-leader":           {true, 3, func(_ context.Context, t *realTrial) error { return t.links.only(t.toLeader()) }},
+	"simplex-leader":           {true, 3, func(_ context.Context, t *realTrial) error { return t.links.Only(t.toLeader()) }},
 	"quorum-loss":              {true, 3, steps("quorum-loss")},
 	"constrained":              {true, 3, steps("constrained")},
 	"chained":                  {true, 3, steps("leader-follower")},
@@ -120,7 +121,7 @@ func (c TrialConfig) Validate() error {
 type realTrial struct {
 	TrialConfig
 	side  *side
-	links *links // nil: the members are on loopback
+	links *netns.Links // nil: the members are on loopback
 	rng   *rand.Rand
 	index int // of the member that led first
 }
@@ -135,10 +136,10 @@ func RunTrial(ctx context.Context, cfg TrialConfig) (r TrialResult, err error) {
 	t := &realTrial{TrialConfig: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 1))}
 	var l lab = signals{}
 	if trialFaults[cfg.Fault].links {
-		if t.links, err = newLinks(ctx, cfg.Members); err != nil {
+		if t.links, err = netns.NewLinks(ctx, cfg.Members); err != nil {
 			return r, err
 		}
-		l = t.links
+		l = links{t.links}
 	}
 	args := append([]string{
 		fmt.Sprintf("--heartbeat-interval=%d", cfg.Heartbeat.Milliseconds()), fmt.Sprintf("--election-timeout=%d", cfg.Election.Milliseconds()),
@@ -152,7 +153,7 @@ func RunTrial(ctx context.Context, cfg TrialConfig) (r TrialResult, err error) {
 		return r, err
 	}
 	if t.links != nil {
-		err = t.links.only(nil)
+		err = t.links.Only(nil)
 	}
 	for _, m := range t.side.cluster.Members() {
 		if m.Pid() == 0 {
@@ -312,9 +313,9 @@ func (t *realTrial) rest() (rest []int) {
 }
 
 // toLeader is what all others send to the leader.
-func (t *realTrial) toLeader() (cut []link) {
+func (t *realTrial) toLeader() (cut []netns.Link) {
 	for _, i := range t.rest() {
-		cut = append(cut, link{i, t.index})
+		cut = append(cut, netns.Link{From: i, To: t.index})
 	}
 	return cut
 }
@@ -329,7 +330,7 @@ func steps(name string) func(context.Context, *realTrial) error {
 			if pause(ctx, time.Until(begin.Add(st.at))); ctx.Err() != nil {
 				return nil
 			}
-			if err := t.links.only(st.cut); err != nil {
+			if err := t.links.Only(st.cut); err != nil {
 				return err
 			}
 		}
@@ -341,7 +342,7 @@ func steps(name string) func(context.Context, *realTrial) error {
 func rotateHub(ctx context.Context, t *realTrial) error {
 	order := append(t.rest(), t.index)
 	for k := 0; ctx.Err() == nil; k++ {
-		if err := t.links.only(starOf(order[k%len(order)], t.Members)); err != nil {
+		if err := t.links.Only(starOf(order[k%len(order)], t.Members)); err != nil {
 			return err
 		}
 		pause(ctx, time.Second)
@@ -351,23 +352,23 @@ func rotateHub(ctx context.Context, t *realTrial) error {
 
 // rejoin: a follower is cut off for three election timeouts, then comes back.
 func rejoin(ctx context.Context, t *realTrial) error {
-	if err := t.links.only(around(t.rest()[0], t.Members)); err != nil {
+	if err := t.links.Only(netns.Around(t.rest()[0], t.Members)); err != nil {
 		return err
 	}
 	pause(ctx, min(3*t.Election, t.Duration/2))
-	return t.links.only(nil)
+	return t.links.Only(nil)
 }
 
 // flapAfterIsolation: the leader is cut off for two election timeouts, then its links
 // come and go.
 func flapAfterIsolation(ctx context.Context, t *realTrial) error {
-	alone := around(t.index, t.Members)
+	alone := netns.Around(t.index, t.Members)
 	for cut, wait := alone, 2*t.Election; ctx.Err() == nil; wait = t.Election/4 + time.Duration(t.rng.Int64N(int64(t.Election))) {
-		if err := t.links.only(cut); err != nil {
+		if err := t.links.Only(cut); err != nil {
 			return err
 		}
 		pause(ctx, wait)
-		if cut = alone; len(t.links.cutNow()) > 0 {
+		if cut = alone; len(t.links.CutNow()) > 0 {
 			cut = nil
 		}
 	}

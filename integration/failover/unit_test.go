@@ -11,11 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"go.etcd.io/etcd/api/v3/etcdserverpb"
-
 	"github.com/raftdv/dv/integration/cluster"
+	"github.com/raftdv/dv/integration/guard"
 	"github.com/raftdv/dv/internal/needs"
 )
 
@@ -221,26 +221,6 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-func TestGuard(t *testing.T) {
-	mark := filepath.Join(t.TempDir(), "mark")
-	g, err := newGuard("sh", "-c", `echo ready; cat >/dev/null; echo done >"$0"`, mark)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(mark); err == nil {
-		t.Error("it did not wait")
-	}
-	if err := g.close(); err != nil {
-		t.Error(err)
-	}
-	if _, err := os.Stat(mark); err != nil {
-		t.Error("it did not do its work")
-	}
-	if _, err := newGuard("sh", "-c", "echo broken >&2; exit 3"); err == nil || !strings.Contains(err.Error(), "broken") {
-		t.Errorf("a guard that is not ready: %v", err)
-	}
-}
-
 func TestLimits(t *testing.T) {
 	for name, tc := range map[string]struct {
 		files []string
@@ -288,11 +268,11 @@ func TestLimitHolds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := newGuard("sh", "-c", "echo ready; exec cat")
+	g, err := guard.New("sh", "-c", "echo ready; exec cat")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(l.apply(0, g.pid()), inGroup(l.dirs[0], g.pid()), g.close(), l.close()); err != nil {
+	if err := errors.Join(l.apply(0, g.Pid()), inGroup(l.dirs[0], g.Pid()), g.Close(), l.close()); err != nil {
 		t.Error(err)
 	}
 }
@@ -313,10 +293,7 @@ func TestNeighboursEnd(t *testing.T) {
 	stop() // goleak would see one that was not waited for
 }
 
-func TestNeedRefusesWhatIsNotThere(t *testing.T) {
-	if err := need("it", "no-such-program-anywhere"); !errors.Is(err, ErrNotHere) {
-		t.Errorf("%v", err)
-	}
+func TestKillNeedsNothing(t *testing.T) {
 	if _, err := newLab(t.Context(), Kill, t.TempDir(), 3); err != nil {
 		t.Errorf("kill needs nothing: %v", err)
 	}

@@ -1,6 +1,7 @@
-package failover
+package netns
 
 import (
+	"errors"
 	"net"
 	"os"
 	"runtime"
@@ -8,6 +9,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/raftdv/dv/integration/guard"
+	"github.com/raftdv/dv/internal/needs"
 )
 
 // answerTime is how long an answer of another namespace may take.
@@ -19,12 +23,30 @@ type echoes struct {
 	answers []chan byte // to each member, the number of what is answered
 }
 
+// links makes a network that ends with the test.
+func links(t *testing.T, members int) *Links {
+	t.Helper()
+	l, err := NewLinks(t.Context(), members)
+	if errors.Is(err, guard.ErrNotHere) {
+		needs.Refused(t, err.Error(), needs.Bridges()...)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
 // newEchoes starts them; they end with the test.
-func newEchoes(t *testing.T, l *links) *echoes {
+func newEchoes(t *testing.T, l *Links) *echoes {
 	t.Helper()
 	e := &echoes{}
 	for i, m := range l.members {
-		c := listenIn(t, m, &net.UDPAddr{IP: net.ParseIP(host(i)), Port: 7})
+		c := listenIn(t, m, &net.UDPAddr{IP: net.ParseIP(Host(i)), Port: 7})
 		done := make(chan struct{})
 		t.Cleanup(func() { c.Close(); <-done })
 		answers := make(chan byte, 100)
@@ -50,9 +72,9 @@ func newEchoes(t *testing.T, l *links) *echoes {
 }
 
 // listenIn opens a socket in a namespace. It stays there, wherever its users run.
-func listenIn(t *testing.T, ns *guard, at *net.UDPAddr) (c *net.UDPConn) {
+func listenIn(t *testing.T, ns *guard.Guard, at *net.UDPAddr) (c *net.UDPConn) {
 	t.Helper()
-	f, err := os.Open(netPath(ns))
+	f, err := os.Open(path(ns))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,16 +94,16 @@ func listenIn(t *testing.T, ns *guard, at *net.UDPAddr) (c *net.UDPConn) {
 }
 
 // ask sends so many bytes and reports whether they are answered.
-func (e *echoes) ask(k link, number byte, size int) bool {
+func (e *echoes) ask(k Link, number byte, size int) bool {
 	b := make([]byte, size)
 	b[0], b[1] = 'q', number
-	if _, err := e.conns[k.from].WriteToUDP(b, e.conns[k.to].LocalAddr().(*net.UDPAddr)); err != nil {
+	if _, err := e.conns[k.From].WriteToUDP(b, e.conns[k.To].LocalAddr().(*net.UDPAddr)); err != nil {
 		return false
 	}
 	late := time.After(answerTime)
 	for {
 		select {
-		case got := <-e.answers[k.from]:
+		case got := <-e.answers[k.From]:
 			if got == number {
 				return true
 			}
