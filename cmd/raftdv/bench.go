@@ -126,7 +126,8 @@ memory where the system has such a file system, and lets the same clients write 
 each. Ratios are etcd-dv's by stock etcd's, with 95% bootstrap intervals
 over the pairs.`,
 		Example: `  raftdv bench etcd                                 # about nine minutes
-  raftdv bench etcd --arg=--dv-fabrics=stream --tls --members=3 --svg=plots`,
+  raftdv bench etcd --arg=--dv-fabrics=stream --tls --members=3 --svg=plots
+  raftdv bench etcd --namespaces                    # over a bridge, as between hosts`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg.Progress = progress(cmd.ErrOrStderr())
@@ -151,6 +152,7 @@ over the pairs.`,
 	f.DurationVar(&cfg.Duration, "duration", 0, "length of one measurement (default 5s)")
 	f.IntVar(&cfg.Value, "value", 0, "bytes of a value (default 256)")
 	f.BoolVar(&cfg.TLS, "tls", false, "mutual TLS between peers and towards clients")
+	f.BoolVar(&cfg.Namespaces, "namespaces", false, "a network namespace for each member, with datagrams of 1500 bytes between them as on hosts; needs root")
 	f.StringVar(&cfg.Dir, "dir", "", "folder for the data (default: in memory if possible)")
 	return cmd
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/raftdv/dv/integration/cluster"
+	"github.com/raftdv/dv/integration/netns"
 )
 
 const (
@@ -48,6 +49,10 @@ type EtcdConfig struct {
 	Value int
 	// TLS between members and towards clients.
 	TLS bool
+	// Namespaces gives each member a network namespace, with datagrams of 1500 bytes
+	// between members as on hosts, and a unix socket for clients. It needs root, and
+	// cannot be had with TLS. Default: all are on loopback, with datagrams of 64 KiB.
+	Namespaces bool
 	// Dir holds the data. Default: a new folder in memory where the system has
 	// such a file system, else a temporary one.
 	Dir string
@@ -99,6 +104,9 @@ func (c EtcdConfig) Validate() error {
 	if c.Duration < 0 || c.Value < 0 {
 		errs = append(errs, errors.New("duration and value size cannot be negative"))
 	}
+	if c.Namespaces && c.TLS {
+		errs = append(errs, errors.New("namespaces cannot be had with TLS: the certificates name loopback alone; use one of the two"))
+	}
 	return errors.Join(errs...)
 }
 
@@ -143,7 +151,7 @@ func runClusters(ctx context.Context, cfg EtcdConfig, n int, left *eta, report f
 	for i, clients := range cfg.Clients {
 		c := &results[i]
 		r := etcdResult(cfg, clients, &c.stock, &c.dv)
-		r.Members, r.Storage, r.TLS, r.Paths = n, c.storage, cfg.TLS, pathNames(c.paths)
+		r.Members, r.Storage, r.TLS, r.Paths, r.Network = n, c.storage, cfg.TLS, pathNames(c.paths), cfg.network()
 		report(r)
 	}
 	return nil
@@ -175,16 +183,30 @@ func runPair(ctx context.Context, cfg EtcdConfig, n, pair int, results []etcdCom
 	return nil
 }
 
+func (c EtcdConfig) network() string {
+	if c.Namespaces {
+		return "namespaces"
+	}
+	return "loopback"
+}
+
 // measureAll starts a cluster and measures it with each number of clients.
-func (s *etcdSide) measureAll(ctx context.Context, cfg EtcdConfig, n int, results []etcdComparison) error {
+func (s *etcdSide) measureAll(ctx context.Context, cfg EtcdConfig, n int, results []etcdComparison) (err error) {
 	dir, err := os.MkdirTemp(cfg.Dir, "raftdv-bench-")
 	if err != nil {
 		return fmt.Errorf("folder for the data: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	if err := s.open(ctx, cluster.Config{
-		Binary: s.binary, Size: n, TLS: cfg.TLS, Dir: filepath.Join(dir, s.name), Args: slices.Concat(memberArgs, s.args),
-	}); err != nil {
+	c := cluster.Config{Binary: s.binary, Size: n, TLS: cfg.TLS, Dir: filepath.Join(dir, s.name), Args: slices.Concat(memberArgs, s.args)}
+	if cfg.Namespaces {
+		network, e := netns.New(ctx, n)
+		if e != nil {
+			return e
+		}
+		defer func() { err = errors.Join(err, network.Close()) }()
+		c.Place = network.Place
+	}
+	if err := s.open(ctx, c); err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
 	defer s.close()

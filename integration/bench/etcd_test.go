@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/raftdv/dv/integration/cluster"
+	"github.com/raftdv/dv/integration/guard"
 	"github.com/raftdv/dv/internal/needs"
 )
 
@@ -57,6 +58,29 @@ func TestRunEtcd(t *testing.T) {
 	}
 	if len(said) != 1+2 {
 		t.Errorf("progress: %q", said)
+	}
+}
+
+// Members in namespaces reach each other, and clients reach them; what cannot be had
+// is said at once.
+func TestEtcdNamespaces(t *testing.T) {
+	needs.Time(t, "starts two clusters of processes")
+	stock, dv := buildBoth(t)
+	cfg := EtcdConfig{Stock: stock, DV: dv, Members: []int{2}, Clients: []int{1}, Pairs: 1, Duration: 300 * time.Millisecond, Dir: t.TempDir(), Namespaces: true}
+	var got []EtcdResult
+	err := RunEtcd(t.Context(), cfg, func(r EtcdResult) { got = append(got, r) })
+	if errors.Is(err, guard.ErrNotHere) {
+		needs.Refused(t, err.Error(), needs.Bridges()...)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 1 || got[0].Network != "namespaces" || got[0].Paths == PortRafthttp || got[0].DV.PutsPerS <= 0 || got[0].Stock.PutsPerS <= 0 {
+		t.Errorf("%+v", got)
+	}
+	cfg.TLS = true
+	if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), "namespaces cannot be had with TLS") {
+		t.Errorf("with TLS: %v", err)
 	}
 }
 

@@ -17,7 +17,9 @@ type EtcdResult struct {
 	// Paths are the ways of etcd-dv's messages.
 	Paths string `json:"paths"`
 	// Storage is "memory" or "disk".
-	Storage     string     `json:"storage"`
+	Storage string `json:"storage"`
+	// Network is "loopback" or "namespaces".
+	Network     string     `json:"network"`
 	Pairs       int        `json:"pairs"`
 	DV          EtcdNumber `json:"dv"`
 	Stock       EtcdNumber `json:"stock"`
