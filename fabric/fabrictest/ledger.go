@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 
 	"github.com/raftdv/dv/fabric"
 )
@@ -337,12 +340,37 @@ func (e *env) ackedArrive() {
 	}
 }
 
+// whyLost is what the port says about the tickets that were lost, and about the
+// links that went down.
+func (e *env) whyLost() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	why := make(map[string]bool)
+	for _, s := range e.sent {
+		for i := range s.dest {
+			if d := &s.dest[i]; d.state == lost {
+				why[fmt.Sprintf("%s to %s: %v", s.from, d.to, d.err)] = true
+			}
+		}
+	}
+	for _, m := range e.everyone {
+		for id, p := range m.peers {
+			for _, l := range p.links {
+				if !l.Up {
+					why[fmt.Sprintf("%s was told that the link to %s is down: %v", m.id, id, l.Err)] = true
+				}
+			}
+		}
+	}
+	return strings.Join(slices.Sorted(maps.Keys(why)), "; ")
+}
+
 // checkLosses: without a fault nothing is lost, with one every loss is known.
 func (e *env) checkLosses() {
 	if !e.faced {
 		n := e.count(func(_ *sentFrame, d *destination) bool { return d.state == lost })
 		if n > 0 {
-			e.violate("F1, F2: %d tickets were lost without a fault", n)
+			e.violate("F1, F2: %d tickets were lost without a fault (%s)", n, e.whyLost())
 		}
 	}
 	e.mu.Lock()

@@ -230,7 +230,7 @@ func (c *sendConn) takeLocked(now int64) *chunk {
 		c.rest = nil
 		return k
 	}
-	out := c.takeHop(now)
+	out := c.takeHop()
 	for _, lane := range c.order() {
 		l := &c.lanes[lane]
 		k := l.ready()
@@ -264,7 +264,7 @@ func (c *sendConn) order() [fabric.Lanes]fabric.Lane {
 }
 
 // takeHop returns the frames that are the port's own, nil if none is due.
-func (c *sendConn) takeHop(now int64) (out *chunk) {
+func (c *sendConn) takeHop() (out *chunk) {
 	need := func() *chunk {
 		if out == nil {
 			out = newChunk()
@@ -276,9 +276,10 @@ func (c *sendConn) takeHop(now int64) (out *chunk) {
 		c.appendHop(need(), fabric.KindCredit, c.opening().append(nil))
 	}
 	if c.probe || c.wantsProbe() {
-		c.probe, c.lastProbe = false, now
+		// Not now, which the caller read before it had the lock: numbers rise.
+		c.probe, c.lastProbe = false, max(c.p.now(), c.lastProbe+1)
 		c.probing()
-		c.appendHop(need(), fabric.KindKeepalive, binary.LittleEndian.AppendUint64(nil, uint64(now)))
+		c.appendHop(need(), fabric.KindKeepalive, binary.LittleEndian.AppendUint64(nil, uint64(c.lastProbe)))
 	}
 	if c.row == rowDue && c.rowFits() {
 		c.takeRow(need())

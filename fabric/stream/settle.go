@@ -96,7 +96,7 @@ func (c *sendConn) echoed(body []byte) error {
 		return fmt.Errorf("%w: keep-alive that was not sent, or that came back before", ErrForgedAck)
 	}
 	c.lastEcho = sent
-	rtt := time.Duration(c.p.now() - sent)
+	rtt := time.Duration(max(c.p.now()-sent, 0))
 	smooth(&c.q.stats.rtt, rtt)
 	c.probed(rtt)
 	return nil

@@ -46,6 +46,37 @@ func TestIdleConnectionsStay(t *testing.T) {
 	})
 }
 
+// Send reads the clock before it takes the connection's lock: by then a later
+// keep-alive may have left, and come back.
+func TestKeepAliveOfLateCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b, ra, rb := pairInBubble(t, Config{})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		c := a.peer(mate).send.Load()
+		for _, late := range []time.Duration{time.Millisecond, 0, time.Second} {
+			c.mu.Lock()
+			c.probe = true
+			at := c.lastProbe
+			c.mu.Unlock()
+			c.kick(at - int64(late))
+			synctest.Wait()
+			c.mu.Lock()
+			if c.lastProbe <= at || c.lastEcho != c.lastProbe {
+				t.Errorf("%v late: keep-alive %d after %d, %d came back", late, c.lastProbe, at, c.lastEcho)
+			}
+			c.mu.Unlock()
+		}
+		for _, r := range []*recorder{ra, rb} {
+			if why := r.told().ended; len(why) > 0 {
+				t.Errorf("ended by %v", why)
+			}
+		}
+		a.Close()
+		b.Close()
+	})
+}
+
 func TestLastKeepAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &recorder{}
